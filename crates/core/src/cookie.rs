@@ -1,0 +1,366 @@
+//! The session cookie: how it is named, read from a request, set and deleted.
+//!
+//! Rules and limits are those of RFC 6265bis.
+
+use std::{borrow::Cow, time::Duration};
+
+use crate::{Error, Token};
+
+/// The name, scope and flags of the session cookie.
+///
+/// `HttpOnly` can't be turned off: no script has a use for a session token (OWASP ASVS 5.0, 3.3.4).
+///
+/// ```
+/// use cloakroom_core::cookie::{CookiePolicy, SameSite};
+///
+/// let cookie = CookiePolicy::default().name("__Host-shop").same_site(SameSite::Strict);
+/// cookie.check()?;
+/// // A browser would drop this one, so it is refused when the application starts.
+/// assert!(CookiePolicy::default().domain("example.com").check().is_err());
+/// # Ok::<(), cloakroom_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct CookiePolicy {
+    name: Cow<'static, str>,
+    domain: Option<Cow<'static, str>>,
+    path: Cow<'static, str>,
+    same_site: SameSite,
+    secure: bool,
+    partitioned: bool,
+}
+
+/// Which cross-site requests carry the cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    /// None: a link from another site arrives without a session.
+    Strict,
+    /// Links from other sites, but no forms or embedded requests.
+    Lax,
+    /// All of them: for applications embedded in other sites, which must defend against forged requests themselves.
+    None,
+}
+
+impl CookiePolicy {
+    /// How many cookies of the session's name are looked at, if a request has several: the first ones.
+    pub const CANDIDATES_MAX: usize = 3;
+
+    /// Longest lifetime browsers grant a cookie.
+    const MAX_AGE_MAX: Duration = Duration::from_secs(400 * 86_400);
+
+    /// Names the cookie. The prefix `__Host-` (the default has it) makes browsers refuse one set by another host or
+    /// over plain HTTP; `__Secure-` only the latter.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Shares the cookie with a domain's other hosts. Each of them can read and replace it, so the name can't have
+    /// the prefix `__Host-`.
+    #[must_use]
+    pub fn domain(mut self, domain: impl Into<Cow<'static, str>>) -> Self {
+        self.domain = Some(domain.into());
+        self
+    }
+
+    /// Limits the cookie to paths below this one. It keeps no secrets between applications on one host, which share
+    /// an origin; the name can't have the prefix `__Host-`.
+    #[must_use]
+    pub fn path(mut self, path: impl Into<Cow<'static, str>>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// Chooses which cross-site requests carry the cookie; [`SameSite::Lax`] by default.
+    #[must_use]
+    pub fn same_site(mut self, same_site: SameSite) -> Self {
+        self.same_site = same_site;
+        self
+    }
+
+    /// Keeps one cookie for each top-level site that embeds the application (CHIPS).
+    #[must_use]
+    pub fn partitioned(mut self) -> Self {
+        self.partitioned = true;
+        self
+    }
+
+    /// For development over plain HTTP on a loopback address, and nothing else: drops `Secure`, and the name's prefix
+    /// that would demand it. Whoever sees such traffic can take over its sessions.
+    #[must_use]
+    pub fn insecure_for_plain_http_on_loopback(mut self) -> Self {
+        self.secure = false;
+        let bare = ["__Host-", "__Secure-"].iter().find_map(|prefix| self.name.strip_prefix(prefix));
+        if let Some(bare) = bare.map(str::to_owned) {
+            self.name = bare.into();
+        }
+        self
+    }
+
+    /// Refuses what browsers would drop in silence.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`], with a message that says what to change.
+    pub fn check(&self) -> Result<(), Error> {
+        let is_token = |byte: u8| byte.is_ascii_graphic() && !br#"()<>@,;:\"/[]?={}"#.contains(&byte);
+        if self.name.is_empty() || !self.name.bytes().all(is_token) {
+            return Err(Error::invalid("a cookie's name has letters, digits and !#$%&'*+-.^_`|~ only"));
+        }
+        if self.name.len() + Token::LENGTH > 4096 {
+            return Err(Error::invalid("the cookie's name and value together are over 4096 bytes"));
+        }
+        self.check_prefix()?;
+        let is_path = |byte: u8| byte != b';' && (byte.is_ascii_graphic() || byte == b' ');
+        if !self.path.starts_with('/') || !self.path.bytes().all(is_path) || self.path.len() > 1024 {
+            return Err(Error::invalid(
+                "a cookie's path starts with `/`, is printable ASCII without `;` and at most 1024 bytes long",
+            ));
+        }
+        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
+        if let Some(domain) = &self.domain
+            && (domain.is_empty()
+                || domain.starts_with('.')
+                || domain.len() > 253
+                || !domain.bytes().all(is_host))
+        {
+            return Err(Error::invalid(
+                "a cookie's domain is a host name such as `example.com`, without a leading dot",
+            ));
+        }
+        if self.same_site == SameSite::None && !self.secure {
+            return Err(Error::invalid("browsers drop a `SameSite=None` cookie without `Secure`"));
+        }
+        if self.partitioned && !self.secure {
+            return Err(Error::invalid("browsers drop a `Partitioned` cookie without `Secure`"));
+        }
+        Ok(())
+    }
+
+    fn check_prefix(&self) -> Result<(), Error> {
+        let starts = |prefix: &str| {
+            self.name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
+        for prefix in ["__Host-", "__Secure-", "__Http-", "__Host-Http-"] {
+            if starts(prefix) && !self.name.starts_with(prefix) {
+                return Err(Error::invalid(format!("write the cookie name's prefix exactly as `{prefix}`")));
+            }
+            if starts(prefix) && !self.secure {
+                return Err(Error::invalid(format!("browsers drop a `{prefix}` cookie without `Secure`")));
+            }
+        }
+        if starts("__Host-") && (self.domain.is_some() || self.path != "/") {
+            return Err(Error::invalid(
+                "browsers drop a `__Host-` cookie with a domain, or a path other than `/`: leave both out, or choose a \
+                 name without the prefix",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The cookie's name.
+    #[must_use]
+    pub fn cookie_name(&self) -> &str {
+        &self.name
+    }
+
+    /// The session tokens in a request's `Cookie` headers, at most [`CookiePolicy::CANDIDATES_MAX`], in the order
+    /// they were sent. What isn't exactly a token is passed over.
+    pub fn tokens<'a>(
+        &'a self,
+        headers: impl Iterator<Item = &'a [u8]> + 'a,
+    ) -> impl Iterator<Item = Token> + 'a {
+        headers
+            .flat_map(|header| header.split(|byte| *byte == b';'))
+            .filter_map(|pair| {
+                let value = pair.trim_ascii_start().strip_prefix(self.name.as_bytes())?.strip_prefix(b"=")?;
+                Some(value.trim_ascii_end())
+            })
+            .take(Self::CANDIDATES_MAX)
+            .filter_map(Token::parse)
+    }
+
+    /// The `Set-Cookie` value that hands a token to the browser, which may forget it after `max_age`.
+    #[must_use]
+    pub fn set(&self, token: &Token, max_age: Duration) -> String {
+        self.render(&token.expose(), max_age)
+    }
+
+    /// The `Set-Cookie` value that deletes the cookie: its name, domain and path are those it was set with.
+    #[must_use]
+    pub fn clear(&self) -> String {
+        self.render("", Duration::ZERO)
+    }
+
+    fn render(&self, value: &str, max_age: Duration) -> String {
+        let max_age_s = max_age.min(Self::MAX_AGE_MAX).as_secs();
+        let same_site = match self.same_site {
+            SameSite::Strict => "Strict",
+            SameSite::Lax => "Lax",
+            SameSite::None => "None",
+        };
+        let mut cookie = format!(
+            "{}={value}; Path={}; HttpOnly; SameSite={same_site}; Max-Age={max_age_s}",
+            self.name, self.path
+        );
+        if let Some(domain) = &self.domain {
+            cookie.push_str("; Domain=");
+            cookie.push_str(domain);
+        }
+        if self.secure {
+            cookie.push_str("; Secure");
+        }
+        if self.partitioned {
+            cookie.push_str("; Partitioned");
+        }
+        cookie
+    }
+}
+
+/// `__Host-session`, `Secure`, `HttpOnly`, `SameSite=Lax`, `Path=/`.
+impl Default for CookiePolicy {
+    fn default() -> Self {
+        Self {
+            name: Cow::Borrowed("__Host-session"),
+            domain: None,
+            path: Cow::Borrowed("/"),
+            same_site: SameSite::Lax,
+            secure: true,
+            partitioned: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Secret, SessionId};
+
+    fn token(byte: u8) -> Token {
+        Token::new(SessionId::from_bytes([byte; 16]), Secret::from_bytes([byte; 16]))
+    }
+
+    fn found(headers: &[&str]) -> Vec<u8> {
+        let policy = CookiePolicy::default();
+        policy
+            .tokens(headers.iter().map(|header| header.as_bytes()))
+            .map(|token| token.id().as_bytes()[0])
+            .collect()
+    }
+
+    #[test]
+    fn a3_3_1_a3_3_2_a3_3_4_the_default_cookie_is_strict() {
+        let set = CookiePolicy::default().set(&token(1), Duration::from_secs(60));
+        let expected = format!(
+            "__Host-session={}; Path=/; HttpOnly; SameSite=Lax; Max-Age=60; Secure",
+            token(1).expose()
+        );
+        assert_eq!(set, expected);
+    }
+
+    #[test]
+    fn a3_3_1_what_browsers_drop_is_refused() {
+        let policy = CookiePolicy::default;
+        let secure = || policy().name("__Secure-id");
+        let refused = [
+            policy().domain("example.com"),
+            policy().path("/app"),
+            policy().name("__HOST-id"),
+            policy().name("__secure-id").path("/app"),
+            policy().name("a b"),
+            policy().name(""),
+            policy().name("n".repeat(4096)),
+            secure().path("app"),
+            secure().path("/a;b"),
+            secure().path(format!("/{}", "p".repeat(1024))),
+            secure().domain(".example.com"),
+            secure().domain("a;b"),
+            policy().insecure_for_plain_http_on_loopback().name("__Host-id"),
+        ];
+        for policy in refused {
+            assert!(policy.check().unwrap_err().is_invalid(), "{policy:?}");
+        }
+        for policy in [
+            policy(),
+            secure().domain("example.com").path("/app"),
+            policy().insecure_for_plain_http_on_loopback(),
+        ] {
+            policy.check().unwrap();
+        }
+    }
+
+    #[test]
+    fn a3_3_2_same_site_none_needs_secure() {
+        let insecure = CookiePolicy::default().insecure_for_plain_http_on_loopback();
+        assert!(insecure.same_site(SameSite::None).check().is_err());
+        assert!(CookiePolicy::default().same_site(SameSite::None).check().is_ok());
+    }
+
+    #[test]
+    fn c_chips_partitioned_needs_secure() {
+        let insecure = CookiePolicy::default().insecure_for_plain_http_on_loopback();
+        assert!(insecure.partitioned().check().is_err());
+        assert!(
+            CookiePolicy::default()
+                .partitioned()
+                .set(&token(1), Duration::ZERO)
+                .ends_with("; Secure; Partitioned")
+        );
+    }
+
+    #[test]
+    fn c_400d_max_age_is_clamped() {
+        let set = CookiePolicy::default().set(&token(1), Duration::from_secs(500 * 86_400));
+        assert!(set.contains("; Max-Age=34560000;"), "{set}");
+    }
+
+    #[test]
+    fn c_delete_matches_name_domain_and_path() {
+        let policy = CookiePolicy::default().name("id").domain("example.com").path("/app");
+        assert_eq!(
+            policy.clear(),
+            "id=; Path=/app; HttpOnly; SameSite=Lax; Max-Age=0; Domain=example.com; Secure"
+        );
+    }
+
+    #[test]
+    fn c_prefix_lookalikes_never_match() {
+        let text = token(1).expose();
+        for name in [
+            "%5f%5fHost-session",
+            "__HOST-session",
+            "=__Host-session",
+            "__Host-session ",
+            "x__Host-session",
+            "__Host-session2",
+        ] {
+            assert!(found(&[&format!("{name}={text}")]).is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn c_toss_duplicates_are_bounded_and_in_order() {
+        let cookie = |byte| format!("__Host-session={}", token(byte).expose());
+        let all: Vec<_> = (1..=9).map(cookie).collect();
+        assert_eq!(found(&[&all.join("; ")]), [1, 2, 3]);
+        assert_eq!(
+            found(&[&format!("a=b;{} ", all[0]), &format!("__Host-session=junk; {}", all[1])]),
+            [1, 2]
+        );
+    }
+
+    #[test]
+    fn cs_hostile_headers_yield_nothing() {
+        for header in [
+            "",
+            ";",
+            "=",
+            "__Host-session",
+            "__Host-session=",
+            ";;=;=;",
+            "\u{0}\u{ff}=;",
+            "__Host-session=\"\"",
+        ] {
+            assert!(found(&[header]).is_empty(), "{header:?}");
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! What one request changed, in a form that can be applied again to a fresher record.
+
+use std::borrow::Cow;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    Data, Error, Key,
+    data::{self, Value},
+};
+
+/// A request's changes to a session's data: sets, removals, and updates that can be replayed.
+///
+/// While a handler runs, changes are seen through [`Delta::get`] on top of the record as it was loaded. When the
+/// record was changed meanwhile, [`Delta::apply`] merges them into the fresh one: sets and removals by name, updates
+/// by running them again on the fresh value.
+///
+/// ```
+/// use cloakroom_core::{Data, Key, delta::Delta};
+///
+/// const VISITS: Key<u32> = Key::new("visits");
+///
+/// let (loaded, mut delta) = (Data::from_json(r#"{"visits":1}"#)?, Delta::new(16_384));
+/// delta.update(&loaded, VISITS, |visits| *visits += 1)?;
+/// // Another request counted to five meanwhile: no visit is lost.
+/// let fresh = Data::from_json(r#"{"visits":5}"#)?;
+/// assert_eq!(delta.apply(&fresh)?.map(|data| data.to_json()).as_deref(), Some(r#"{"visits":6}"#));
+/// # Ok::<(), cloakroom_core::Error>(())
+/// ```
+pub struct Delta {
+    bytes_max: usize,
+    cleared: bool,
+    /// At most one for each name.
+    changes: Vec<Change>,
+}
+
+struct Change {
+    name: Cow<'static, str>,
+    guard: Option<Guard>,
+    base: Base,
+    updates: Vec<Update>,
+    /// The value as this request sees it, once `updates` have run.
+    updated: Option<Value>,
+}
+
+/// What a change is built on.
+enum Base {
+    Stored,
+    Value(Value),
+    Nothing,
+}
+
+/// What must hold of the stored value for the change to be made at all.
+enum Guard {
+    Same(Value),
+    Absent,
+}
+
+type Update = Box<dyn Fn(Option<&[u8]>) -> Result<Value, Error> + Send>;
+
+impl Delta {
+    /// No changes yet, to data that may take so many bytes.
+    #[must_use]
+    pub const fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, cleared: false, changes: Vec::new() }
+    }
+
+    /// Whether nothing was changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.cleared && self.changes.is_empty()
+    }
+
+    /// The JSON text of an entry as this request sees it.
+    #[must_use]
+    pub fn get<'a>(&'a self, loaded: &'a Data, name: &str) -> Option<&'a [u8]> {
+        match self.changes.iter().find(|change| change.name == name) {
+            Some(change) => change.seen(),
+            None if self.cleared => None,
+            None => loaded.get(name),
+        }
+    }
+
+    /// Whether an entry of this name was set, removed or updated.
+    pub(crate) fn changes(&self, name: &str) -> bool {
+        self.changes.iter().any(|change| change.name == name)
+    }
+
+    /// Sets an entry.
+    ///
+    /// # Errors
+    /// [`Error::is_value`] if the value can't be written as JSON, [`Error::is_too_large`] if the data would be; then
+    /// nothing is changed.
+    pub fn insert<T: Serialize>(&mut self, loaded: &Data, key: Key<T>, value: &T) -> Result<(), Error> {
+        let value = key.encode(value)?;
+        self.check_size(loaded, key.name(), value.len())?;
+        self.change(key.into_name()).rebase(Base::Value(value));
+        Ok(())
+    }
+
+    /// Sets an entry that isn't there yet; `false`, and no change, if it is. Should another request set it first,
+    /// applying the change tells that it lost.
+    ///
+    /// # Errors
+    /// As for [`Delta::insert`].
+    pub fn insert_new<T: Serialize>(&mut self, loaded: &Data, key: Key<T>, value: &T) -> Result<bool, Error> {
+        if self.get(loaded, key.name()).is_some() {
+            return Ok(false);
+        }
+        let value = key.encode(value)?;
+        self.check_size(loaded, key.name(), value.len())?;
+        let guard = self.is_untouched(key.name()).then_some(Guard::Absent);
+        let change = self.change(key.into_name());
+        change.guard = change.guard.take().or(guard);
+        change.rebase(Base::Value(value));
+        Ok(true)
+    }
+
+    /// Removes an entry.
+    pub fn remove<T>(&mut self, key: Key<T>) {
+        self.change(key.into_name()).rebase(Base::Nothing);
+    }
+
+    /// Removes an entry and returns it. Of several requests that take the same value at once only one is stored;
+    /// applying the others tells that they lost.
+    ///
+    /// # Errors
+    /// [`Error::is_value`] if it was written as another type; then it stays.
+    pub fn take<T: DeserializeOwned>(&mut self, loaded: &Data, key: Key<T>) -> Result<Option<T>, Error> {
+        let Some(value) = self.get(loaded, key.name()) else { return Ok(None) };
+        let taken = key.decode(value)?;
+        let stored = loaded.get(key.name()).filter(|_| self.depends_on_stored(key.name()));
+        let guard = stored.map(|stored| Guard::Same(stored.into()));
+        let change = self.change(key.into_name());
+        change.guard = change.guard.take().or(guard);
+        change.rebase(Base::Nothing);
+        Ok(Some(taken))
+    }
+
+    /// Changes an entry by a function that can be run again: on the value as loaded now, and on the fresh value if
+    /// another request changed it meanwhile. A missing entry starts from `T::default()`.
+    ///
+    /// # Errors
+    /// [`Error::is_value`] if it was written as another type or can't be written as JSON, [`Error::is_too_large`] if
+    /// the data would be; then nothing is changed.
+    pub fn update<T>(
+        &mut self,
+        loaded: &Data,
+        key: Key<T>,
+        update: impl Fn(&mut T) + Send + 'static,
+    ) -> Result<(), Error>
+    where
+        T: Default + Serialize + DeserializeOwned + 'static,
+    {
+        let name = key.name().to_owned();
+        let update: Update = Box::new(move |value| {
+            let mut value = value.map_or_else(|| Ok(T::default()), |value| data::decode(&name, value))?;
+            update(&mut value);
+            data::encode(&name, &value)
+        });
+        let updated = update(self.get(loaded, key.name()))?;
+        self.check_size(loaded, key.name(), updated.len())?;
+        let change = self.change(key.into_name());
+        change.updated = Some(updated);
+        change.updates.push(update);
+        Ok(())
+    }
+
+    /// Removes every entry, those of the application and the library's own, also ones that another request is
+    /// adding at the same time.
+    pub fn clear(&mut self) {
+        self.cleared = true;
+        // A taken value stays taken once: its guard outlives the clearing.
+        self.changes.retain_mut(|change| {
+            change.rebase(Base::Nothing);
+            change.guard.is_some()
+        });
+    }
+
+    /// The changes made to the data that the request began with. `None` if a condition doesn't hold.
+    #[must_use]
+    pub fn apply_to_loaded(&self, loaded: &Data) -> Option<Data> {
+        self.merge(loaded, |change, _| Ok(change.seen().map(Cow::Borrowed))).ok().flatten()
+    }
+
+    /// The changes made to fresher data, updates run again. `None` if a condition no longer holds: a value to be
+    /// taken was taken or changed, or a name to be new is there.
+    ///
+    /// # Errors
+    /// [`Error::is_value`] if an update meets a value of another type, [`Error::is_too_large`] if the merged data
+    /// would be.
+    pub fn apply(&self, fresh: &Data) -> Result<Option<Data>, Error> {
+        let merged = self.merge(fresh, Change::replay)?;
+        match &merged {
+            Some(data) if data.as_bytes().len() > self.bytes_max.max(fresh.as_bytes().len()) => {
+                Err(Error::too_large(data.as_bytes().len(), self.bytes_max))
+            }
+            _ => Ok(merged),
+        }
+    }
+
+    fn merge<'a>(
+        &'a self,
+        stored: &'a Data,
+        value_of: impl Fn(&'a Change, Option<&'a [u8]>) -> Result<Option<Cow<'a, [u8]>>, Error>,
+    ) -> Result<Option<Data>, Error> {
+        let mut changed = Vec::with_capacity(self.changes.len());
+        for change in &self.changes {
+            if !change.guard_holds(stored) {
+                return Ok(None);
+            }
+            let base = stored.get(&change.name).filter(|_| !self.cleared);
+            changed.push((&*change.name, value_of(change, base)?));
+        }
+        let is_kept = |name: &str| !self.cleared && changed.iter().all(|(other, _)| *other != name);
+        let kept = stored.iter().filter(|(name, _)| is_kept(name));
+        let set = changed.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
+        let mut entries: Vec<_> = kept.chain(set).collect();
+        entries.sort_unstable_by_key(|(name, _)| *name);
+        Ok(Some(Data::from_sorted(entries.into_iter())))
+    }
+
+    /// Refuses growth over the limit; what shrinks may stay over it, or data stored under a higher limit couldn't be
+    /// mended.
+    fn check_size(&self, loaded: &Data, name: &str, value_bytes: usize) -> Result<(), Error> {
+        let entry =
+            |name: &str, value: Option<&[u8]>| value.map_or(0, |value| data::entry_bytes(name, value.len()));
+        let mut bytes = if self.cleared { 0 } else { loaded.as_bytes().len() };
+        for change in &self.changes {
+            let stored = loaded.get(&change.name).filter(|_| !self.cleared);
+            bytes = bytes - entry(&change.name, stored) + entry(&change.name, change.seen());
+        }
+        let (old, new) = (entry(name, self.get(loaded, name)), data::entry_bytes(name, value_bytes));
+        let after = bytes - old + new;
+        if after > self.bytes_max && new > old {
+            Err(Error::too_large(after, self.bytes_max))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The one change of this name, as it is or new.
+    fn change(&mut self, name: Cow<'static, str>) -> &mut Change {
+        let at = self.changes.iter().position(|change| change.name == name).unwrap_or_else(|| {
+            let base = if self.cleared { Base::Nothing } else { Base::Stored };
+            self.changes.push(Change { name, guard: None, base, updates: Vec::new(), updated: None });
+            self.changes.len() - 1
+        });
+        &mut self.changes[at]
+    }
+
+    fn is_untouched(&self, name: &str) -> bool {
+        !self.cleared && self.changes.iter().all(|change| change.name != name)
+    }
+
+    fn depends_on_stored(&self, name: &str) -> bool {
+        match self.changes.iter().find(|change| change.name == name) {
+            Some(change) => matches!(change.base, Base::Stored),
+            None => !self.cleared,
+        }
+    }
+}
+
+impl Change {
+    fn rebase(&mut self, base: Base) {
+        self.base = base;
+        self.updates.clear();
+        self.updated = None;
+    }
+
+    /// The value as this request sees it.
+    fn seen(&self) -> Option<&[u8]> {
+        match (&self.updated, &self.base) {
+            (Some(updated), _) => Some(updated),
+            (None, Base::Value(value)) => Some(value),
+            (None, Base::Stored | Base::Nothing) => None,
+        }
+    }
+
+    fn replay<'a>(&'a self, stored: Option<&'a [u8]>) -> Result<Option<Cow<'a, [u8]>>, Error> {
+        let mut value = match &self.base {
+            Base::Stored => stored.map(Cow::Borrowed),
+            Base::Value(value) => Some(Cow::Borrowed(&**value)),
+            Base::Nothing => None,
+        };
+        for update in &self.updates {
+            value = Some(Cow::Owned(update(value.as_deref())?.into_vec()));
+        }
+        Ok(value)
+    }
+
+    fn guard_holds(&self, stored: &Data) -> bool {
+        match &self.guard {
+            None => true,
+            Some(Guard::Same(value)) => stored.get(&self.name) == Some(value),
+            Some(Guard::Absent) => stored.get(&self.name).is_none(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Delta {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = self.changes.iter().map(|change| &change.name);
+        f.debug_struct("Delta")
+            .field("cleared", &self.cleared)
+            .field("names", &names.collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const A: Key<Vec<u32>> = Key::new("a");
+    const N: Key<u32> = Key::new("n");
+
+    fn data(json: &str) -> Data {
+        Data::from_json(json).unwrap()
+    }
+
+    fn delta() -> Delta {
+        Delta::new(1_000)
+    }
+
+    #[test]
+    fn a_request_sees_its_own_changes() {
+        let (loaded, mut delta) = (data(r#"{"n":1,"x":true}"#), delta());
+        delta.update(&loaded, N, |n| *n += 1).unwrap();
+        assert_eq!(delta.get(&loaded, "n"), Some(&b"2"[..]));
+        delta.insert(&loaded, N, &9).unwrap();
+        delta.update(&loaded, N, |n| *n += 1).unwrap();
+        assert_eq!(delta.get(&loaded, "n"), Some(&b"10"[..]));
+        delta.clear();
+        assert_eq!((delta.get(&loaded, "n"), delta.get(&loaded, "x")), (None, None));
+        delta.update(&loaded, N, |n| *n += 1).unwrap();
+        assert_eq!(delta.apply_to_loaded(&loaded).unwrap().to_json(), r#"{"n":1}"#);
+        assert_eq!(delta.apply(&data(r#"{"n":7,"y":0}"#)).unwrap().unwrap().to_json(), r#"{"n":1}"#);
+    }
+
+    #[test]
+    fn a_value_is_taken_once() {
+        let loaded = data(r#"{"n":1}"#);
+        let (mut first, mut second) = (delta(), delta());
+        assert_eq!((first.take(&loaded, N).unwrap(), second.take(&loaded, N).unwrap()), (Some(1), Some(1)));
+        let stored = first.apply(&loaded).unwrap().unwrap();
+        assert!(stored.is_empty());
+        assert!(second.apply(&stored).unwrap().is_none());
+        assert_eq!(second.take(&loaded, N).unwrap(), None);
+    }
+
+    #[test]
+    fn clearing_after_taking_still_takes_once() {
+        let (loaded, mut delta) = (data(r#"{"n":1}"#), delta());
+        delta.take(&loaded, N).unwrap();
+        delta.clear();
+        assert!(delta.apply(&Data::new()).unwrap().is_none());
+        assert!(delta.apply(&loaded).unwrap().unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_one_of_two_sets_a_new_name() {
+        let loaded = Data::new();
+        let (mut first, mut second) = (delta(), delta());
+        assert!(first.insert_new(&loaded, N, &1).unwrap() && second.insert_new(&loaded, N, &2).unwrap());
+        let stored = first.apply(&loaded).unwrap().unwrap();
+        assert!(second.apply(&stored).unwrap().is_none());
+        assert!(!first.insert_new(&loaded, N, &3).unwrap());
+    }
+
+    #[test]
+    fn an_update_of_another_type_changes_nothing() {
+        let (loaded, mut delta) = (data(r#"{"n":"one"}"#), delta());
+        assert!(delta.update(&loaded, N, |n| *n += 1).unwrap_err().is_value());
+        assert!(delta.take(&loaded, N).unwrap_err().is_value());
+        assert!(delta.is_empty());
+    }
+
+    #[test]
+    fn growth_over_the_limit_is_refused_and_changes_nothing() {
+        let loaded = Data::new();
+        let mut delta = Delta::new(20);
+        let entry = |length: usize| "x".repeat(length);
+        let key = Key::<String>::new("k");
+        assert!(delta.insert(&loaded, key.clone(), &entry(16)).unwrap_err().is_too_large());
+        assert!(delta.is_empty());
+        delta.insert(&loaded, key.clone(), &entry(15)).unwrap();
+        assert_eq!(delta.apply(&loaded).unwrap().unwrap().as_bytes().len(), 20);
+        assert!(delta.update(&loaded, A, |a| a.push(1)).unwrap_err().is_too_large());
+        let grown = data(r#"{"other":"another request was here first"}"#);
+        assert!(delta.apply(&grown).unwrap_err().is_too_large());
+    }
+
+    proptest! {
+        /// Requests that load at different times and write in any order lose nothing: each counts, each keeps its
+        /// own name, whatever the interleaving.
+        #[test]
+        fn merging_in_any_interleaving_loses_nothing(order in Just((0..8_u32).collect::<Vec<_>>()).prop_shuffle(),
+                                                     staleness in proptest::collection::vec(0_usize..8, 8)) {
+            let mut history = vec![Data::new()];
+            for (turn, request) in order.iter().enumerate() {
+                let loaded = &history[turn.saturating_sub(staleness[turn])];
+                let mut delta = Delta::new(10_000);
+                delta.update(loaded, N, |n| *n += 1).unwrap();
+                delta.update(loaded, A, { let request = *request; move |a| a.push(request) }).unwrap();
+                delta.insert(loaded, Key::named(format!("k{request}")).unwrap(), request).unwrap();
+                let stored = delta.apply(history.last().unwrap()).unwrap().unwrap();
+                history.push(stored);
+            }
+            let last = history.last().unwrap();
+            prop_assert_eq!(last.get("n"), Some(&b"8"[..]));
+            prop_assert_eq!(&A.decode(last.get("a").unwrap()).unwrap(), &order);
+            for request in 0..8 {
+                let expected = request.to_string();
+                prop_assert_eq!(last.get(&format!("k{request}")), Some(expected.as_bytes()));
+            }
+        }
+    }
+}

@@ -1,0 +1,558 @@
+//! The lifecycle: what one request does to a session, as one pure decision.
+//!
+//! [`plan`] takes where the request stands, what its handler wants, the policy, the time and random bytes, and says
+//! what must be stored and what must be sent. Carrying it out is one atomic store call in almost every case; when
+//! that call meets a conflict, the caller loads the record again and asks for a new plan.
+//!
+//! Strongest intent first: an end beats a login, a login beats a rotation, a rotation beats a write, a write beats a
+//! read. What a handler does after an end belongs to a new session ([`Intent::then`]).
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    Data, Error, Lifetime, Policy, Record, Secret, SessionId, Subject, Timestamp, Token, Version,
+    data::RESERVED_PREFIX,
+    delta::Delta,
+    lifetime::Times,
+    record::{Authority, History, Origin, Pending, Presented, Rotated, TRACES_MAX},
+    token::Trace,
+};
+
+/// Where a request stands towards a session.
+#[derive(Clone, Debug)]
+pub enum Standing {
+    /// It presented no token, or one that means nothing here: it is anonymous, and may begin a session.
+    Absent,
+    /// It presented a secret that this record honours.
+    Held {
+        /// The record, as loaded.
+        record: Arc<Record>,
+        /// Which of its secrets was presented.
+        seat: Seat,
+    },
+    /// The session lives, but the presented secret lost its authority: anonymous, and mustn't write or set a cookie,
+    /// or it would overwrite the cookie that a login has just set.
+    Superseded,
+    /// The session ended a short while ago. As superseded, but an end counts as done.
+    Ended,
+    /// The store couldn't be asked, and the route may be served without a session.
+    Degraded,
+}
+
+/// Which of a record's secrets a request presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seat {
+    /// The current one.
+    Current,
+    /// Its successor, for the first time: it becomes the current one with the next stored change.
+    Successor,
+    /// One that was replaced: served, never sent a cookie.
+    Previous,
+}
+
+impl Standing {
+    /// The standing of a request whose secret was looked up in a record. `None` if it was reused: the session must be
+    /// revoked.
+    #[must_use]
+    pub fn of(record: Arc<Record>, presented: Presented) -> Option<Self> {
+        let seat = match presented {
+            Presented::Current => Seat::Current,
+            Presented::Successor => Seat::Successor,
+            Presented::Previous => Seat::Previous,
+            Presented::Reused => return None,
+            Presented::Superseded => return Some(Self::Superseded),
+            Presented::Unknown => return Some(Self::Absent),
+        };
+        Some(Self::Held { record, seat })
+    }
+
+    /// The standing of a request after its change met a conflict. It keeps its authority for as long as the record's
+    /// epoch is that of `began`: rotations pass a slow request by, a login doesn't. Which secret is honoured is looked
+    /// up again, for only the fresh record tells whether a cookie may still be sent.
+    #[must_use]
+    pub fn recheck(
+        fresh: Arc<Record>,
+        began: &Record,
+        secret: &Secret,
+        grace: Duration,
+        now: Timestamp,
+    ) -> Self {
+        if fresh.authority.epoch != began.authority.epoch {
+            return Self::Superseded;
+        }
+        let seat = match fresh.authority.examine(&fresh.id, secret, grace, now) {
+            Presented::Current => Seat::Current,
+            Presented::Successor => Seat::Successor,
+            Presented::Previous | Presented::Reused | Presented::Superseded | Presented::Unknown => {
+                Seat::Previous
+            }
+        };
+        Self::Held { record: fresh, seat }
+    }
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// Its user logged out.
+    Logout,
+    /// Another user logged in over it.
+    Replaced,
+    /// It was ended from elsewhere: by its user from another device, or by an administrator.
+    Revoked,
+    /// A secret that had been rotated out was presented after its grace.
+    Reuse,
+}
+
+impl EndReason {
+    /// The reason in one word, for events and stores.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Logout => "logout",
+            Self::Replaced => "replaced",
+            Self::Revoked => "revoked",
+            Self::Reuse => "reuse",
+        }
+    }
+
+    /// Reads what [`EndReason::as_str`] gave.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Logout, Self::Replaced, Self::Revoked, Self::Reuse]
+            .into_iter()
+            .find(|reason| reason.as_str() == word)
+    }
+}
+
+/// What a handler wants of the session.
+#[derive(Debug)]
+pub struct Intent {
+    /// Changes to the data.
+    pub delta: Delta,
+    /// To whom the session shall belong.
+    pub login: Option<Subject>,
+    /// Authenticate the same subject again, without putting requests under way out.
+    pub step_up: bool,
+    /// Replace the secret.
+    pub rotate: bool,
+    /// Give the session these timeouts.
+    pub lifetime: Option<Lifetime>,
+    /// End the session.
+    pub end: Option<EndReason>,
+    /// What was done after the end: it belongs to a new session.
+    pub then: Option<Box<Intent>>,
+}
+
+impl Intent {
+    /// Nothing wanted yet, of data that may take so many bytes.
+    #[must_use]
+    pub const fn new(record_bytes_max: usize) -> Self {
+        Self {
+            delta: Delta::new(record_bytes_max),
+            login: None,
+            step_up: false,
+            rotate: false,
+            lifetime: None,
+            end: None,
+            then: None,
+        }
+    }
+
+    /// Whether nothing is wanted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.wish() == Wish::Read && self.lifetime.is_none() && self.delta.is_empty()
+    }
+
+    /// Ends the session; what is wanted from here on belongs to a new one. A second end takes back that new one.
+    pub fn end(&mut self, reason: EndReason, record_bytes_max: usize) {
+        self.end.get_or_insert(reason);
+        self.then = Some(Box::new(Self::new(record_bytes_max)));
+    }
+
+    fn wish(&self) -> Wish {
+        if let Some(reason) = self.end {
+            Wish::End(reason)
+        } else if self.login.is_some() {
+            Wish::Login
+        } else if self.step_up {
+            Wish::StepUp
+        } else if self.rotate {
+            Wish::Rotate
+        } else if self.lifetime.is_some() || !self.delta.is_empty() {
+            Wish::Write
+        } else {
+            Wish::Read
+        }
+    }
+}
+
+/// The strongest thing wanted, strongest first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    End(EndReason),
+    Login,
+    StepUp,
+    Rotate,
+    Write,
+    Read,
+}
+
+/// What the decision needs to know of its surroundings.
+pub struct Circumstances<'a> {
+    /// The application's rules.
+    pub policy: &'a Policy,
+    /// The secret the request presented.
+    pub presented: Option<&'a Secret>,
+    /// When the request arrived. A login counts from here, so that a revocation during it covers it.
+    pub arrived: Timestamp,
+    /// The time of the decision.
+    pub now: Timestamp,
+    /// A coarse description of the client, for new sessions.
+    pub client: Option<&'a str>,
+    /// Whether the record is another than the handler saw: then updates are run again on it.
+    pub is_fresh: bool,
+    /// Fills a buffer with bytes of a cryptographic random source.
+    pub entropy: &'a mut dyn FnMut(&mut [u8]) -> Result<(), Error>,
+}
+
+/// What must be done, and then sent.
+#[derive(Debug)]
+pub struct Plan {
+    /// The one change to the store.
+    pub action: Action,
+    /// The change to the browser's cookie, once the action is done.
+    pub cookie: Option<CookieChange>,
+}
+
+/// A change to the store.
+#[derive(Debug)]
+pub enum Action {
+    /// None.
+    Nothing,
+    /// Note activity; best effort.
+    Touch,
+    /// Store a new record; never over another.
+    Create(Record),
+    /// Replace the record, if it is unchanged.
+    Replace {
+        /// The record as it shall be.
+        record: Record,
+        /// Whether the request fails if it can't be stored. Housekeeping of a reading request waits for the next one.
+        is_required: bool,
+    },
+    /// End the session, if it is unchanged.
+    End(EndReason),
+    /// End the session, if it is unchanged, then store a new record.
+    EndThenCreate(EndReason, Record),
+    /// The request's changes are lost: it no longer has authority, or a condition of its own doesn't hold.
+    Refuse,
+    /// There is a change, but no store to keep it.
+    Unavailable,
+}
+
+/// A change to the browser's cookie.
+#[derive(Debug)]
+pub enum CookieChange {
+    /// Hand out a token; the browser may forget it after this time.
+    Set(Token, Duration),
+    /// Delete the cookie.
+    Clear,
+}
+
+/// Decides what a request does to its session.
+///
+/// No path from [`Standing::Superseded`] or [`Standing::Ended`] stores or sends anything, but for a login, which begins
+/// a session of its own; and no path but creation makes a record.
+///
+/// # Errors
+/// [`Error::is_entropy`] if random bytes are needed and not to be had; [`Error::is_value`] or [`Error::is_too_large`]
+/// if the changes can't be merged into a fresh record; [`Error::is_anonymous`] if a rotation or a step-up was wanted of
+/// an anonymous session.
+pub fn plan(standing: &Standing, intent: &Intent, at: &mut Circumstances<'_>) -> Result<Plan, Error> {
+    match (standing, intent.wish()) {
+        (Standing::Held { record, .. }, _) if !record.is_alive(at.now) => plan(&Standing::Ended, intent, at),
+
+        (Standing::Held { .. }, Wish::End(reason)) => end(reason, intent, at),
+        (Standing::Held { record, .. }, Wish::Login) => login(record, intent, at),
+        (Standing::Held { record, seat }, Wish::StepUp) => step_up(record, *seat, intent, at),
+        (Standing::Held { record, seat }, Wish::Rotate | Wish::Write | Wish::Read) => {
+            keep(record, *seat, intent, at)
+        }
+
+        (Standing::Absent | Standing::Ended, Wish::End(_)) => match &intent.then {
+            Some(then) => plan(standing, then, at),
+            None => Ok(Plan::nothing()),
+        },
+        (Standing::Absent, Wish::Login | Wish::Write) => create(intent, at),
+        (Standing::Superseded | Standing::Ended, Wish::Login) => create(intent, at),
+        (Standing::Absent, Wish::Rotate | Wish::StepUp) => Err(anonymous()),
+        (Standing::Superseded, Wish::End(_)) => match &intent.then {
+            Some(then) if then.login.is_some() => create(then, at),
+            _ => Ok(Plan::only(Action::Refuse)),
+        },
+        (Standing::Superseded | Standing::Ended, Wish::Rotate | Wish::StepUp | Wish::Write) => {
+            Ok(Plan::only(Action::Refuse))
+        }
+        (Standing::Absent | Standing::Superseded | Standing::Ended | Standing::Degraded, Wish::Read) => {
+            Ok(Plan::nothing())
+        }
+
+        (Standing::Degraded, Wish::End(_) | Wish::Login | Wish::StepUp | Wish::Rotate | Wish::Write) => {
+            Ok(Plan::only(Action::Unavailable))
+        }
+    }
+}
+
+fn end(reason: EndReason, intent: &Intent, at: &mut Circumstances<'_>) -> Result<Plan, Error> {
+    let next = match &intent.then {
+        Some(then) => {
+            // The handler saw the new session from its beginning: its changes are made once.
+            let is_fresh = std::mem::replace(&mut at.is_fresh, false);
+            let next = plan(&Standing::Absent, then, at);
+            at.is_fresh = is_fresh;
+            next?
+        }
+        None => Plan::nothing(),
+    };
+    Ok(match next {
+        Plan { action: Action::Create(record), cookie } => {
+            Plan { action: Action::EndThenCreate(reason, record), cookie }
+        }
+        _ => Plan { action: Action::End(reason), cookie: Some(CookieChange::Clear) },
+    })
+}
+
+fn create(intent: &Intent, at: &mut Circumstances<'_>) -> Result<Plan, Error> {
+    let Some(data) = changed(&intent.delta, &Data::new(), at.is_fresh)? else {
+        return Ok(Plan::only(Action::Refuse));
+    };
+    if intent.login.is_none() && data.is_empty() {
+        return Ok(Plan::nothing());
+    }
+    let token = Token::new(SessionId::from_bytes(random(at)?), Secret::from_bytes(random(at)?));
+    let started = if intent.login.is_some() { at.arrived } else { at.now };
+    let record = Record {
+        id: token.id(),
+        version: version(at)?,
+        subject: intent.login.clone(),
+        authority: Authority::new(token.secret().verifier(&token.id())),
+        times: Times::start(intent.lifetime.unwrap_or(at.policy.lifetime), started, at.now),
+        client: at.client.map(Box::from),
+        data,
+    };
+    let cookie = Some(CookieChange::Set(token, record.times.end.since(at.now)));
+    Ok(Plan { action: Action::Create(record), cookie })
+}
+
+/// A new secret at once, in the same record: every earlier one is superseded.
+fn login(record: &Record, intent: &Intent, at: &mut Circumstances<'_>) -> Result<Plan, Error> {
+    if record.subject.is_some() && record.subject != intent.login {
+        let Plan { action: Action::Create(new), cookie } = create(intent, at)? else {
+            return Ok(Plan::only(Action::Refuse));
+        };
+        return Ok(Plan { action: Action::EndThenCreate(EndReason::Replaced, new), cookie });
+    }
+    let Some(mut data) = changed(&intent.delta, &record.data, at.is_fresh)? else {
+        return Ok(Plan::only(Action::Refuse));
+    };
+    let is_first = record.subject.is_none();
+    if is_first {
+        data.retain(|name| {
+            let is_carried = at.policy.carry_over.keeps(name) && !name.starts_with(RESERVED_PREFIX);
+            // What the request itself wrote belongs to the session it logs in to.
+            is_carried || intent.delta.changes(name)
+        });
+    }
+    let secret = Secret::from_bytes(random(at)?);
+    let mut next = Record { data, version: version(at)?, subject: intent.login.clone(), ..record.clone() };
+    let lifetime =
+        intent.lifetime.unwrap_or(if is_first { at.policy.lifetime } else { record.times.lifetime() });
+    next.times = record.times.restart(lifetime, at.arrived, at.now);
+    next.client = at.client.map(Box::from).or(next.client);
+    next.authority.supersede_all();
+    next.authority.current = secret.verifier(&record.id);
+    let cookie = Some(CookieChange::Set(Token::new(record.id, secret), next.times.end.since(at.now)));
+    Ok(Plan { action: Action::Replace { record: next, is_required: true }, cookie })
+}
+
+/// A new secret for this request alone; the old one keeps its level until the new one is first seen.
+fn step_up(record: &Record, seat: Seat, intent: &Intent, at: &mut Circumstances<'_>) -> Result<Plan, Error> {
+    if record.subject.is_none() {
+        return Err(anonymous());
+    }
+    let Some(mut next) = write(record, intent, at)? else { return Ok(Plan::only(Action::Refuse)) };
+    if seat == Seat::Successor {
+        promote(&mut next, at.now);
+    }
+    let secret = Secret::from_bytes(random(at)?);
+    next.version = version(at)?;
+    next.times.active = at.now;
+    let lifetime = intent.lifetime.unwrap_or_else(|| record.times.lifetime());
+    let end = at.arrived + lifetime.absolute();
+    next.authority.epoch = next.authority.epoch.wrapping_add(1);
+    let history = next.authority.history.get_or_insert_default();
+    if let Some(unseen) = history.pending.take() {
+        remember(&mut history.superseded, unseen.verifier.trace());
+    }
+    let origin = Origin::StepUp { started: at.arrived, end };
+    history.pending = Some(Pending { verifier: secret.verifier(&record.id), origin });
+    let cookie = Some(CookieChange::Set(Token::new(record.id, secret), end.since(at.now)));
+    Ok(Plan { action: Action::Replace { record: next, is_required: true }, cookie })
+}
+
+/// A request that leaves authority where it is: it reads, writes, rotates, or sees a successor for the first time.
+fn keep(record: &Record, seat: Seat, intent: &Intent, at: &mut Circumstances<'_>) -> Result<Plan, Error> {
+    if intent.rotate && record.subject.is_none() {
+        return Err(anonymous());
+    }
+    let touch = if record.times.is_touch_due(at.now) { Action::Touch } else { Action::Nothing };
+    if seat != Seat::Successor && intent.is_empty() && !is_rotation_due(record, intent, at) {
+        return Ok(Plan { action: touch, cookie: offer(record, seat, intent, at) });
+    }
+    let Some(mut next) = write(record, intent, at)? else { return Ok(Plan::only(Action::Refuse)) };
+    let is_written = next.data != record.data || next.times != record.times;
+    let is_promoted = seat == Seat::Successor;
+    if is_promoted {
+        promote(&mut next, at.now);
+    }
+    let is_rotated =
+        seat != Seat::Previous && is_rotation_due(&next, intent, at) && add_successor(&mut next, at)?;
+    let cookie = offer(&next, seat, intent, at);
+    if is_written || is_promoted || is_rotated {
+        next.version = version(at)?;
+        next.times.active = at.now;
+        let is_required = is_written || (is_rotated && intent.rotate);
+        return Ok(Plan { action: Action::Replace { record: next, is_required }, cookie });
+    }
+    Ok(Plan { action: touch, cookie })
+}
+
+/// The record with the handler's changes; `None` if a condition of theirs doesn't hold.
+fn write(record: &Record, intent: &Intent, at: &Circumstances<'_>) -> Result<Option<Record>, Error> {
+    let mut next = record.clone();
+    if !intent.delta.is_empty() {
+        let Some(data) = changed(&intent.delta, &record.data, at.is_fresh)? else { return Ok(None) };
+        next.data = data;
+    }
+    if let Some(lifetime) = intent.lifetime {
+        next.times = next.times.extend(lifetime);
+    }
+    Ok(Some(next))
+}
+
+fn changed(delta: &Delta, stored: &Data, is_fresh: bool) -> Result<Option<Data>, Error> {
+    if is_fresh { delta.apply(stored) } else { Ok(delta.apply_to_loaded(stored)) }
+}
+
+/// The successor was seen, so the browser has it: what it replaces is on its way out.
+fn promote(record: &mut Record, now: Timestamp) {
+    let authority = &mut record.authority;
+    let Some(history) = &mut authority.history else { return };
+    let Some(pending) = history.pending.take() else { return };
+    let replaced = std::mem::replace(&mut authority.current, pending.verifier).trace();
+    history.since = now;
+    match pending.origin {
+        Origin::Rotation { .. } => {
+            if history.rotated.len() == TRACES_MAX {
+                history.rotated.remove(0);
+            }
+            history.rotated.push(Rotated { trace: replaced, at: now });
+        }
+        Origin::StepUp { started, end } => {
+            for rotated in std::mem::take(&mut history.rotated) {
+                remember(&mut history.superseded, rotated.trace);
+            }
+            remember(&mut history.superseded, replaced);
+            // Set at the next rotation; a secret from a step-up went to one response only.
+            history.since = Timestamp::ZERO;
+            record.times = Times { started, end, ..record.times };
+        }
+    }
+}
+
+/// A secret that itself came from a rotation less than a grace ago isn't rotated again, even if asked for: a response
+/// that still carries it could arrive after its successor was replaced in turn, and look like a theft.
+fn is_rotation_due(record: &Record, intent: &Intent, at: &Circumstances<'_>) -> bool {
+    let history = record.authority.history.as_deref();
+    if record.subject.is_none() || history.is_some_and(|history| history.pending.is_some()) {
+        return false;
+    }
+    let rotated = history.map_or(Timestamp::ZERO, |history| history.since);
+    let is_settled = rotated == Timestamp::ZERO || at.now.since(rotated) >= at.policy.grace;
+    let age = at.now.since(rotated.max(record.times.started));
+    is_settled && (intent.rotate || at.policy.rotation_period.is_some_and(|period| age >= period))
+}
+
+fn add_successor(record: &mut Record, at: &mut Circumstances<'_>) -> Result<bool, Error> {
+    let Some(presented) = at.presented else { return Ok(false) };
+    let salt = random(at)?;
+    let verifier = presented.successor(&salt).verifier(&record.id);
+    let history = record.authority.history.get_or_insert_default();
+    history.pending = Some(Pending { verifier, origin: Origin::Rotation { salt } });
+    Ok(true)
+}
+
+/// The cookie for a request that kept its authority: the successor of the secret it presented, while that is current
+/// and the successor unseen; or the same token again, when its lifetime was changed.
+fn offer(record: &Record, seat: Seat, intent: &Intent, at: &Circumstances<'_>) -> Option<CookieChange> {
+    let presented = at.presented.filter(|_| seat != Seat::Previous)?;
+    let max_age = record.times.end.since(at.now);
+    let pending = record.authority.history.as_ref().and_then(|history| history.pending.as_ref());
+    match pending.map(|pending| &pending.origin) {
+        Some(Origin::Rotation { salt }) => {
+            Some(CookieChange::Set(Token::new(record.id, presented.successor(salt)), max_age))
+        }
+        Some(Origin::StepUp { .. }) => None,
+        None => intent.lifetime.map(|_| CookieChange::Set(Token::new(record.id, presented.clone()), max_age)),
+    }
+}
+
+impl Authority {
+    fn supersede_all(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+        let History { pending, rotated, superseded, since } = &mut **self.history.get_or_insert_default();
+        for rotated in std::mem::take(rotated) {
+            remember(superseded, rotated.trace);
+        }
+        remember(superseded, self.current.trace());
+        if let Some(pending) = pending.take() {
+            remember(superseded, pending.verifier.trace());
+        }
+        *since = Timestamp::ZERO;
+    }
+}
+
+fn remember(traces: &mut Vec<Trace>, trace: Trace) {
+    if traces.len() == TRACES_MAX {
+        traces.remove(0);
+    }
+    traces.push(trace);
+}
+
+impl Plan {
+    fn nothing() -> Self {
+        Self::only(Action::Nothing)
+    }
+
+    fn only(action: Action) -> Self {
+        Self { action, cookie: None }
+    }
+}
+
+fn random<const N: usize>(at: &mut Circumstances<'_>) -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    (at.entropy)(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn version(at: &mut Circumstances<'_>) -> Result<Version, Error> {
+    Ok(Version::from_write_id(u64::from_le_bytes(random(at)?)))
+}
+
+fn anonymous() -> Error {
+    Error::anonymous(
+        "only an authenticated session's secret can be replaced: log in first, which replaces it anyway",
+    )
+}

@@ -1,0 +1,28 @@
+//! Web sessions without I/O.
+//!
+//! This crate decides; it never acts. It holds the [session token](token), the stored [`Record`], the
+//! [data and its delta](data), the [lifetimes](lifetime), the [cookie] and the lifecycle: one pure function,
+//! [`exchange::plan`], from a record, a request's intent, a policy and the time to what must be stored and what must
+//! be sent. No socket, clock or random number generator appears here: the time and random bytes are arguments. That
+//! makes the whole lifecycle testable without a runtime.
+//!
+//! Applications use the `cloakroom` crate, which carries these plans out; stores need [`Record`] and [`Data`].
+
+pub mod cookie;
+pub mod data;
+pub mod delta;
+mod error;
+pub mod exchange;
+pub mod lifetime;
+pub mod policy;
+pub mod record;
+mod time;
+pub mod token;
+
+pub use data::{Data, Key};
+pub use error::Error;
+pub use lifetime::Lifetime;
+pub use policy::Policy;
+pub use record::{Record, Subject, Version};
+pub use time::Timestamp;
+pub use token::{Secret, SessionId, Token};

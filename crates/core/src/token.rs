@@ -1,0 +1,297 @@
+//! The session token: a public id and a secret, and what is stored of the secret.
+
+use std::{fmt, str::FromStr};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::Error;
+
+/// A session's public handle: 128 random bits, shown as 22 characters of base64url.
+///
+/// It stands in logs, listings, metrics and revocations, and grants nothing.
+///
+/// ```
+/// use cloakroom_core::SessionId;
+///
+/// let id = SessionId::from_bytes([7; 16]);
+/// assert_eq!(id.to_string().parse::<SessionId>()?, id);
+/// # Ok::<(), cloakroom_core::Error>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionId([u8; 16]);
+
+impl SessionId {
+    /// The id made of these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The id's bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; 22];
+        let length = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
+        f.write_str(str::from_utf8(&text[..length]).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        decode(text.as_bytes())
+            .map(Self)
+            .ok_or_else(|| Error::invalid("a session id is 22 characters of base64url without padding"))
+    }
+}
+
+/// The half of the token that grants access: 128 random bits. It travels only in the cookie and is never stored.
+///
+/// There is no way to print it; `Debug` shows nothing of it.
+#[derive(Clone)]
+pub struct Secret([u8; 16]);
+
+impl Secret {
+    /// The secret made of these bytes, which must come from a cryptographic random source.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// What a store keeps in the secret's place. The id is hashed along, so that a verifier copied into another
+    /// record verifies nothing there.
+    #[must_use]
+    pub fn verifier(&self, id: &SessionId) -> Verifier {
+        Verifier(hash([b"cloakroom/verify", &id.0, &self.0]))
+    }
+
+    /// The secret that follows this one in a periodic rotation. Every request that presents this secret derives the
+    /// same successor, so parallel requests can't be handed different ones.
+    pub(crate) fn successor(&self, salt: &[u8; 16]) -> Secret {
+        Secret(hash([b"cloakroom/rotate", salt, &self.0]))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A one-way image of a [`Secret`]: the first 128 bits of a SHA-256 hash. Whoever reads the store can't present it.
+///
+/// A fast hash is right here: the input is 128 random bits, not a password, so there is nothing to guess.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct Verifier([u8; 16]);
+
+impl Verifier {
+    /// The first 64 bits: enough to recognise a secret that has been replaced, without keeping it whole.
+    #[must_use]
+    pub(crate) fn trace(&self) -> Trace {
+        let mut trace = [0; 8];
+        trace.copy_from_slice(&self.0[..8]);
+        Trace(trace)
+    }
+
+    /// Compares in constant time.
+    #[must_use]
+    pub(crate) fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Verifier(…)")
+    }
+}
+
+/// A truncated verifier of a secret that has been replaced.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct Trace([u8; 8]);
+
+impl Trace {
+    pub(crate) fn matches(&self, verifier: &Verifier) -> bool {
+        self.0.ct_eq(&verifier.0[..8]).into()
+    }
+}
+
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Trace(…)")
+    }
+}
+
+/// The cookie's value: id and secret together, 43 characters of base64url without padding.
+///
+/// Parsing is strict: the exact length, the exact alphabet, no stray bits in the last character. Anything else is no
+/// token at all, and costs no store call.
+///
+/// ```
+/// use cloakroom_core::{Secret, SessionId, Token};
+///
+/// let token = Token::new(SessionId::from_bytes([1; 16]), Secret::from_bytes([2; 16]));
+/// let cookie_value = token.expose();
+/// assert_eq!(cookie_value.len(), 43);
+/// assert_eq!(Token::parse(cookie_value.as_bytes()).map(|token| token.id()), Some(token.id()));
+/// assert!(Token::parse(b"guessed").is_none());
+/// assert_eq!(format!("{token:?}"), "Token(AQEBAQEBAQEBAQEBAQEBAQ, …)");
+/// ```
+#[derive(Clone)]
+pub struct Token {
+    id: SessionId,
+    secret: Secret,
+}
+
+impl Token {
+    /// Length of a token in the cookie, in bytes.
+    pub const LENGTH: usize = 43;
+
+    /// Joins an id and a secret.
+    #[must_use]
+    pub const fn new(id: SessionId, secret: Secret) -> Self {
+        Self { id, secret }
+    }
+
+    /// Reads a cookie's value; `None` unless it is exactly a token.
+    #[must_use]
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let bytes: [u8; 32] = decode(value)?;
+        let (id, secret) = bytes.split_at(16);
+        Some(Self { id: SessionId(id.try_into().ok()?), secret: Secret(secret.try_into().ok()?) })
+    }
+
+    /// The public half.
+    #[must_use]
+    pub const fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// The secret half.
+    #[must_use]
+    pub const fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// The text for the cookie. It grants access to the session: it belongs in the `Set-Cookie` header and nowhere
+    /// else.
+    #[must_use]
+    pub fn expose(&self) -> String {
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&self.id.0);
+        bytes[16..].copy_from_slice(&self.secret.0);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({}, …)", self.id)
+    }
+}
+
+/// Strict base64url: exact length and canonical, or nothing.
+fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if text.len() != (N * 8).div_ceil(6) {
+        return None;
+    }
+    let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
+    (length == N).then_some(bytes)
+}
+
+/// SHA-256 over three fixed-length parts, the first of which names the purpose, cut to 128 bits.
+fn hash(parts: [&[u8; 16]; 3]) -> [u8; 16] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    let digest = hasher.finalize();
+    let mut out = [0; 16];
+    out.copy_from_slice(&digest[..16]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn token(byte: u8) -> Token {
+        Token::new(SessionId([byte; 16]), Secret([byte ^ 0xff; 16]))
+    }
+
+    proptest! {
+        #[test]
+        fn cs_hostile_any_bytes_parse_to_a_canonical_token_or_nothing(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if let Some(token) = Token::parse(&bytes) {
+                prop_assert_eq!(token.expose().into_bytes(), bytes);
+            }
+        }
+
+        #[test]
+        fn tokens_round_trip(id: [u8; 16], secret: [u8; 16]) {
+            let text = Token::new(SessionId(id), Secret(secret)).expose();
+            let token = Token::parse(text.as_bytes()).unwrap();
+            prop_assert_eq!((token.id.0, token.secret.0), (id, secret));
+        }
+    }
+
+    #[test]
+    fn a_non_canonical_last_character_is_no_token() {
+        let text = token(0).expose();
+        for last in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".chars() {
+            let altered = format!("{}{last}", &text[..42]);
+            let canonical = Token::parse(altered.as_bytes()).is_some();
+            assert_eq!(canonical, "AEIMQUYcgkosw048".contains(last), "{last}");
+        }
+    }
+
+    #[test]
+    fn padding_blanks_and_the_other_alphabet_are_no_token() {
+        let text = token(0xfb).expose();
+        for bad in
+            [format!("{text}="), format!(" {text}"), text.replace(['-', '_'], "+"), text[..42].to_owned()]
+        {
+            assert!(Token::parse(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a16_2_5_debug_shows_nothing_of_a_secret() {
+        let token = token(0x5a);
+        let secret_text = &token.expose()[22..];
+        let shown = format!("{token:?} {:?} {:?}", token.secret(), token.secret().verifier(&token.id()));
+        assert!(!shown.contains(secret_text) && !shown.contains("165") && !shown.contains("a5"), "{shown}");
+    }
+
+    #[test]
+    fn a_verifier_is_bound_to_its_id() {
+        let secret = Secret([3; 16]);
+        assert!(!secret.verifier(&SessionId([1; 16])).matches(&secret.verifier(&SessionId([2; 16]))));
+    }
+
+    /// Known answers: verifiers stored by one version must verify under the next.
+    #[test]
+    fn verifier_and_successor_are_stable() {
+        let (id, secret) = (SessionId([1; 16]), Secret([2; 16]));
+        assert_eq!(u128::from_be_bytes(secret.verifier(&id).0), 0x29c5468867fb378939f0685254930176);
+        assert_eq!(u128::from_be_bytes(secret.successor(&[9; 16]).0), 0xd5aefcf607a73c4098ce4c0adb3638d1);
+    }
+}
