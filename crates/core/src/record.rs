@@ -258,8 +258,9 @@ pub enum Presented {
 }
 
 impl Authority {
-    /// The authority of a new session.
-    pub(crate) fn new(current: Verifier) -> Self {
+    /// The authority of a new session, whose secret has this verifier.
+    #[must_use]
+    pub fn new(current: Verifier) -> Self {
         Self { epoch: 0, current, history: None }
     }
 

@@ -1,0 +1,207 @@
+//! What a store is: the contract every kind of storage keeps.
+//!
+//! A store keeps [`Record`]s and never interprets them. It has six operations and four promises, which the conformance
+//! suite (`cloakroom-store-test`) checks:
+//!
+//! - **Only `create` creates.** `replace`, `touch` and `end` on a session that isn't there answer [`Written::Gone`]
+//!   and leave nothing behind. No operation is an upsert, so no late write can bring a session back.
+//! - **`replace` and `end` are compare-and-swap** on the record's [`Version`], atomically with the change.
+//! - **Expired is gone.** Each call is told the time, `now`; a record whose [`Record::expires`] isn't later than `now`
+//!   is gone to it, whether or not it was swept. The store's own clock plays no part in this.
+//! - **Safe to drop.** The future of any call can be dropped at any await: the change then is made entirely or not at
+//!   all, no lock stays, and no other call ever sees its answer.
+//!
+//! `Err` means that the system failed, and that it is unknown whether a change was made. Everything a caller branches
+//! on is a value. Once a change is answered with [`Written::Stored`], every later load sees it, and a store that
+//! calls itself durable has it on disk.
+
+use std::{
+    future::{Future, Ready, ready},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+pub use cloakroom_core::exchange::EndReason;
+pub use cloakroom_core::lifetime::Times;
+pub use cloakroom_core::record::Authority;
+use cloakroom_core::{Record, SessionId, Subject, Timestamp, Version};
+
+use crate::Error;
+
+/// A kind of storage for sessions.
+pub trait Store: Send + Sync + 'static {
+    /// The kind of store in one word, for messages and metrics: `memory`, `sqlite`.
+    fn kind(&self) -> &'static str;
+
+    /// The session of this id.
+    fn load(&self, id: SessionId, now: Timestamp) -> Answer<'_, Loaded>;
+
+    /// Stores a new record, and makes its session findable by its subject before it is findable by its id. Answers
+    /// [`Written::Conflict`] if the id is taken, by a session or a tombstone, alive or not; never [`Written::Gone`].
+    fn create(&self, record: Arc<Record>, now: Timestamp) -> Answer<'_, Written>;
+
+    /// Stores another version of a record, if the stored one still has the version `expected`. The subject may have
+    /// changed; then the index follows.
+    fn replace(&self, record: Arc<Record>, expected: Version, now: Timestamp) -> Answer<'_, Written>;
+
+    /// Notes activity: the stored `active` time becomes `active` if that is later. The version stays, so a touch is in
+    /// no write's way. Never answers [`Written::Conflict`].
+    fn touch(&self, id: SessionId, active: Timestamp, now: Timestamp) -> Answer<'_, Written>;
+
+    /// Ends a session and leaves the tombstone in its place until `tombstone.expires`; without data, and out of the
+    /// index. With `expected`, only if the stored record still has that version.
+    fn end(&self, tombstone: Tombstone, expected: Option<Version>, now: Timestamp) -> Answer<'_, Written>;
+
+    /// Removes some of what has expired, at most `limit` sessions and tombstones, and never holds up other calls for
+    /// long. Stores whose engine expires by itself have nothing to do.
+    fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, Swept> {
+        let _ = (now, limit);
+        Answer::ready(Ok(Swept::default()))
+    }
+
+    /// The index by subject, if this kind of store can enumerate.
+    fn index(&self) -> Option<&dyn Index> {
+        None
+    }
+
+    /// Waits until what was accepted is stored, and lets go of files and connections. Later calls fail.
+    fn close(&self) -> Answer<'_, ()> {
+        Answer::ready(Ok(()))
+    }
+}
+
+/// The sessions of a subject: what a store offers that can enumerate. Reads are strongly consistent: a change that was
+/// answered is seen by every later call.
+pub trait Index: Send + Sync {
+    /// The subject's living sessions, ordered by id, at most `limit` of those whose id is greater than `after`. Over
+    /// several pages, a session that lives all the while is listed exactly once.
+    fn list(&self, subject: &Subject, after: Option<SessionId>, limit: usize, now: Timestamp)
+    -> Answer<'_, Vec<Summary>>;
+
+    /// Ends the subject's sessions but for `revocation.except`, and answers the ids of those it ended. The revocation
+    /// is noted first, for [`Index::last_revocation`], and the sessions are enumerated second: a login in progress
+    /// is either enumerated here, or finds the note there.
+    fn end_subject(&self, subject: &Subject, revocation: Revocation, now: Timestamp) -> Answer<'_, Vec<SessionId>>;
+
+    /// The last revocation noted for the subject, if it is younger than a day.
+    fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>>;
+
+    /// Ends every session that was created or last authenticated before this instant, without visiting each: to all
+    /// later calls it is gone. Earlier instants than the last one are ignored.
+    fn end_started_before(&self, instant: Timestamp, now: Timestamp) -> Answer<'_, ()>;
+}
+
+/// What a load found.
+#[derive(Clone, Debug)]
+pub enum Loaded {
+    /// Nothing, or something expired.
+    Absent,
+    /// A living session.
+    Found(Arc<Record>),
+    /// What is left of a session that ended a short while ago.
+    Ended(Tombstone),
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is stored.
+    Stored,
+    /// Nothing was changed: the record has another version, or the id is taken.
+    Conflict,
+    /// Nothing was changed: there is no living session of this id.
+    Gone,
+}
+
+/// What ending a session leaves in the store for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The session that ended.
+    pub id: SessionId,
+    /// Stamp of the change that ended it, by which a caller whose answer was lost knows its own.
+    pub version: Version,
+    /// When it ended.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: EndReason,
+    /// Until when the tombstone is kept.
+    pub expires: Timestamp,
+}
+
+/// The end of all of a subject's sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// When it was asked for. Sessions whose login arrived later aren't meant.
+    pub at: Timestamp,
+    /// The one session that stays.
+    pub except: Option<SessionId>,
+    /// Why, for the tombstones.
+    pub reason: EndReason,
+    /// Stamp for the tombstones.
+    pub version: Version,
+    /// Until when the tombstones are kept.
+    pub tombstones_expire: Timestamp,
+}
+
+/// What a listing tells of a session: nothing that grants access, and no data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The session's public handle.
+    pub id: SessionId,
+    /// When it began, was last used, and ends.
+    pub times: Times,
+    /// A coarse description of the client.
+    pub client: Option<Box<str>>,
+}
+
+impl Summary {
+    /// The summary of a record.
+    #[must_use]
+    pub fn of(record: &Record) -> Self {
+        Self { id: record.id, times: record.times, client: record.client.clone() }
+    }
+}
+
+/// What a sweep removed.
+#[derive(Clone, Debug, Default)]
+pub struct Swept {
+    /// Sessions that had expired, with whom they belonged to.
+    pub expired: Vec<(SessionId, Option<Subject>)>,
+    /// Whether more may have expired, so that another sweep should follow at once.
+    pub is_more: bool,
+}
+
+/// A store's answer: at once, or later.
+///
+/// An in-process store answers at once and pays for no allocation; a driver's answer is a boxed future.
+#[must_use = "a store call does nothing until it is awaited"]
+pub struct Answer<'a, T>(Inner<'a, T>);
+
+enum Inner<'a, T> {
+    Ready(Ready<Result<T, Error>>),
+    Later(Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>),
+}
+
+impl<'a, T> Answer<'a, T> {
+    /// An answer that is known.
+    pub fn ready(result: Result<T, Error>) -> Self {
+        Self(Inner::Ready(ready(result)))
+    }
+
+    /// An answer that has to be waited for.
+    pub fn later(future: impl Future<Output = Result<T, Error>> + Send + 'a) -> Self {
+        Self(Inner::Later(Box::pin(future)))
+    }
+}
+
+impl<T> Future for Answer<'_, T> {
+    type Output = Result<T, Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.get_mut().0 {
+            Inner::Ready(ready) => Pin::new(ready).poll(context),
+            Inner::Later(future) => future.as_mut().poll(context),
+        }
+    }
+}
