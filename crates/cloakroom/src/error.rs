@@ -96,6 +96,36 @@ impl Error {
         self.kind == Kind::Entropy
     }
 
+    /// The HTTP status of a response to a request that failed with this error: 409 if its changes were lost, 503 if
+    /// the store failed, 401 if it needs an authenticated session, and 500 for what the application has to mend.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self.kind {
+            Kind::Lost => 409,
+            Kind::Unavailable | Kind::Entropy => 503,
+            Kind::Anonymous => 401,
+            Kind::Invalid
+            | Kind::Value
+            | Kind::TooLarge
+            | Kind::KeyClash
+            | Kind::Committed
+            | Kind::Unsupported
+            | Kind::Corrupt => 500,
+        }
+    }
+
+    /// What a client may know of this error: the title of an RFC 9457 problem. The message is for the log, for it
+    /// tells of the server's inside.
+    #[must_use]
+    pub fn title(&self) -> &'static str {
+        match self.status() {
+            409 => "The session changed while the request was under way. Load the page again and retry.",
+            503 => "The session store can't be reached. Try again in a moment.",
+            401 => "This needs a login.",
+            _ => "The session couldn't be handled.",
+        }
+    }
+
     /// A setting that can't be used, with a message that says how to mend it. For stores.
     pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::Invalid, message)
@@ -120,11 +150,15 @@ impl Error {
     }
 
     pub(crate) fn late(store: &str, deadline: Duration) -> Self {
-        Self::new(Kind::Unavailable, format!("the {store} store didn't answer within {} ms", deadline.as_millis()))
+        Self::new(
+            Kind::Unavailable,
+            format!("the {store} store didn't answer within {} ms", deadline.as_millis()),
+        )
     }
 
     pub(crate) fn contended(attempts: u32) -> Self {
-        let message = format!("the session was changed by other requests in each of {attempts} attempts to store it");
+        let message =
+            format!("the session was changed by other requests in each of {attempts} attempts to store it");
         Self::new(Kind::Unavailable, message)
     }
 

@@ -71,18 +71,67 @@ pub trait Store: Send + Sync + 'static {
     }
 }
 
+/// A store that is chosen at run time is a store.
+impl<S: Store + ?Sized> Store for Box<S> {
+    fn kind(&self) -> &'static str {
+        (**self).kind()
+    }
+
+    fn load(&self, id: SessionId, now: Timestamp) -> Answer<'_, Loaded> {
+        (**self).load(id, now)
+    }
+
+    fn create(&self, record: Arc<Record>, now: Timestamp) -> Answer<'_, Written> {
+        (**self).create(record, now)
+    }
+
+    fn replace(&self, record: Arc<Record>, expected: Version, now: Timestamp) -> Answer<'_, Written> {
+        (**self).replace(record, expected, now)
+    }
+
+    fn touch(&self, id: SessionId, active: Timestamp, now: Timestamp) -> Answer<'_, Written> {
+        (**self).touch(id, active, now)
+    }
+
+    fn end(&self, tombstone: Tombstone, expected: Option<Version>, now: Timestamp) -> Answer<'_, Written> {
+        (**self).end(tombstone, expected, now)
+    }
+
+    fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, Swept> {
+        (**self).sweep(now, limit)
+    }
+
+    fn index(&self) -> Option<&dyn Index> {
+        (**self).index()
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        (**self).close()
+    }
+}
+
 /// The sessions of a subject: what a store offers that can enumerate. Reads are strongly consistent: a change that was
 /// answered is seen by every later call.
 pub trait Index: Send + Sync {
     /// The subject's living sessions, ordered by id, at most `limit` of those whose id is greater than `after`. Over
     /// several pages, a session that lives all the while is listed exactly once.
-    fn list(&self, subject: &Subject, after: Option<SessionId>, limit: usize, now: Timestamp)
-    -> Answer<'_, Vec<Summary>>;
+    fn list(
+        &self,
+        subject: &Subject,
+        after: Option<SessionId>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Answer<'_, Vec<Summary>>;
 
     /// Ends the subject's sessions but for `revocation.except`, and answers the ids of those it ended. The revocation
     /// is noted first, for [`Index::last_revocation`], and the sessions are enumerated second: a login in progress
     /// is either enumerated here, or finds the note there.
-    fn end_subject(&self, subject: &Subject, revocation: Revocation, now: Timestamp) -> Answer<'_, Vec<SessionId>>;
+    fn end_subject(
+        &self,
+        subject: &Subject,
+        revocation: Revocation,
+        now: Timestamp,
+    ) -> Answer<'_, Vec<SessionId>>;
 
     /// The last revocation noted for the subject, if it is younger than a day.
     fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>>;

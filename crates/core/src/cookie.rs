@@ -165,10 +165,7 @@ impl CookiePolicy {
 
     /// The session tokens in a request's `Cookie` headers, at most [`CookiePolicy::CANDIDATES_MAX`], in the order
     /// they were sent. What isn't exactly a token is passed over.
-    pub fn tokens<'a>(
-        &'a self,
-        headers: impl Iterator<Item = &'a [u8]> + 'a,
-    ) -> impl Iterator<Item = Token> + 'a {
+    pub fn tokens<'h>(&self, headers: impl Iterator<Item = &'h [u8]>) -> impl Iterator<Item = Token> {
         headers
             .flat_map(|header| header.split(|byte| *byte == b';'))
             .filter_map(|pair| {

@@ -56,7 +56,7 @@ enum Guard {
     Absent,
 }
 
-type Update = Box<dyn Fn(Option<&[u8]>) -> Result<Value, Error> + Send>;
+type Update = Box<dyn Fn(Option<&[u8]>) -> Result<Value, Error> + Send + Sync>;
 
 impl Delta {
     /// No changes yet, to data that may take so many bytes.
@@ -147,7 +147,7 @@ impl Delta {
         &mut self,
         loaded: &Data,
         key: Key<T>,
-        update: impl Fn(&mut T) + Send + 'static,
+        update: impl Fn(&mut T) + Send + Sync + 'static,
     ) -> Result<(), Error>
     where
         T: Default + Serialize + DeserializeOwned + 'static,

@@ -1,0 +1,368 @@
+//! Carrying a plan out: one atomic store call, and another attempt where it met a conflict.
+
+use std::{sync::Arc, time::Duration};
+
+use cloakroom_core::{
+    Record, SessionId, Timestamp, Token, Version,
+    exchange::{Action, Circumstances, CookieChange, EndReason, Intent, Plan, Standing, plan},
+};
+
+use crate::{
+    Error,
+    client::Client,
+    event::EventKind,
+    exchange::{Outcome, SetCookie, State},
+    sessions::Engine,
+    store::{Loaded, Tombstone, Written},
+};
+
+/// A request's commit: everything it needs, owned, so that it can outlive the request.
+pub(crate) struct Work {
+    engine: Arc<Engine>,
+    arrived: Timestamp,
+    now: Timestamp,
+    standing: Standing,
+    /// The record whose authority the request began under.
+    began: Option<Arc<Record>>,
+    presented: Option<Token>,
+    client: Option<Client>,
+    intent: Intent,
+    /// Whether the record was loaded again since the handler saw it.
+    is_fresh: bool,
+}
+
+/// How often a change is planned anew. Only writers in other processes cause more than two, and the deadline comes
+/// first where they are that many.
+const ATTEMPTS_MAX: u32 = 64;
+
+/// How often one store call is made, if it fails.
+const CALLS_MAX: u32 = 3;
+
+enum Step {
+    Done(Outcome),
+    /// The record is another by now: load it.
+    Stale,
+    /// The standing is known to be another.
+    Replan,
+}
+
+impl Work {
+    pub(crate) fn new(engine: &Arc<Engine>, arrived: Timestamp, state: &State, intent: Intent) -> Self {
+        let began = match &state.standing {
+            Standing::Held { record, .. } => Some(Arc::clone(record)),
+            _ => None,
+        };
+        Self {
+            engine: Arc::clone(engine),
+            arrived,
+            now: engine.now(),
+            standing: state.standing.clone(),
+            began,
+            presented: state.presented.clone(),
+            client: state.client,
+            intent,
+            is_fresh: false,
+        }
+    }
+
+    pub(crate) fn plan(&mut self) -> Result<Plan, Error> {
+        let engine = &*self.engine;
+        let client = self.client.map(Client::describe);
+        let mut circumstances = Circumstances {
+            policy: &engine.policy,
+            presented: self.presented.as_ref().map(Token::secret),
+            arrived: self.arrived,
+            now: self.now,
+            client: client.as_deref(),
+            is_fresh: self.is_fresh,
+            entropy: &mut |buffer| {
+                engine
+                    .sources
+                    .entropy
+                    .fill(buffer)
+                    .map_err(|error| cloakroom_core::Error::entropy(error.to_string()))
+            },
+        };
+        Ok(plan(&self.standing, &self.intent, &mut circumstances)?)
+    }
+
+    pub(crate) async fn run(mut self, mut plan: Plan) -> Result<Outcome, Error> {
+        let engine = Arc::clone(&self.engine);
+        let mut turn = None;
+        for attempt in 1..=ATTEMPTS_MAX {
+            match self.attempt(plan).await? {
+                Step::Done(outcome) => return Ok(outcome),
+                Step::Replan => {}
+                Step::Stale => {
+                    if let (None, Some(id)) = (&turn, self.began.as_ref().map(|record| record.id)) {
+                        turn = Some(engine.queue(id).lock().await);
+                    }
+                    self.back_off(attempt).await?;
+                    self.reload().await?;
+                }
+            }
+            self.now = engine.now();
+            plan = self.plan()?;
+        }
+        Err(Error::contended(ATTEMPTS_MAX))
+    }
+
+    async fn attempt(&mut self, plan: Plan) -> Result<Step, Error> {
+        let Plan { action, cookie } = plan;
+        match action {
+            // A cookie without a write is a successor's, and only the record as it is now tells whether to send it.
+            Action::Nothing | Action::Touch if cookie.is_some() && !self.is_fresh => Ok(Step::Stale),
+            Action::Nothing => Ok(self.done(cookie)),
+            Action::Touch => Ok(self.touch(cookie).await),
+            Action::Create(record) => self.create(record, cookie).await,
+            Action::Replace { record, is_required } => self.replace(record, is_required, cookie).await,
+            Action::End(reason) => self.end(reason, cookie).await,
+            Action::EndThenCreate(reason, record) => match self.end(reason, None).await? {
+                Step::Done(_) => self.begin_anew(record, cookie).await,
+                step => Ok(step),
+            },
+            Action::Refuse => self.refuse(),
+            Action::Unavailable => Err(Error::degraded()),
+        }
+    }
+
+    /// Best effort: activity that couldn't be noted is noted by the next request.
+    async fn touch(&mut self, cookie: Option<CookieChange>) -> Step {
+        if let Some(began) = &self.began
+            && let Err(error) = self.engine.store.touch(began.id, self.now, self.now).await
+        {
+            self.engine.tell_failure(&error);
+        }
+        self.done(cookie)
+    }
+
+    async fn create(&mut self, record: Record, cookie: Option<CookieChange>) -> Result<Step, Error> {
+        let record = Arc::new(record);
+        match self.apply(&Change::Create(&record)).await? {
+            Written::Stored => {
+                self.engine.tell(EventKind::Created, Some(record.id), record.subject.as_ref());
+                self.confirm_login(&record).await?;
+                Ok(self.done(cookie))
+            }
+            // Somebody has this id: draw another.
+            Written::Conflict | Written::Gone => Ok(Step::Replan),
+        }
+    }
+
+    async fn replace(
+        &mut self,
+        record: Record,
+        is_required: bool,
+        cookie: Option<CookieChange>,
+    ) -> Result<Step, Error> {
+        let Standing::Held { record: stored, .. } = &self.standing else { return Ok(Step::Stale) };
+        let (stored, record) = (Arc::clone(stored), Arc::new(record));
+        match self.apply(&Change::Replace(&record, stored.version)).await {
+            Ok(Written::Stored) => {
+                self.tell_replaced(&stored, &record, cookie.is_some());
+                if self.intent.login.is_some() {
+                    self.confirm_login(&record).await?;
+                }
+                Ok(self.done(cookie))
+            }
+            Ok(Written::Conflict) => Ok(Step::Stale),
+            Ok(Written::Gone) => Ok(self.gone()),
+            Err(error) if is_required => Err(error),
+            // Housekeeping that a later request will do; this one only read.
+            Err(_) => Ok(self.done(None)),
+        }
+    }
+
+    async fn end(&mut self, reason: EndReason, cookie: Option<CookieChange>) -> Result<Step, Error> {
+        let Standing::Held { record, .. } = &self.standing else { return Ok(Step::Stale) };
+        let record = Arc::clone(record);
+        let tombstone = self.engine.tombstone(record.id, reason, self.now)?;
+        match self.apply(&Change::End(tombstone, record.version)).await? {
+            Written::Stored => {
+                self.engine.tell(EventKind::Ended(reason), Some(record.id), record.subject.as_ref());
+                Ok(self.done(cookie))
+            }
+            Written::Conflict => Ok(Step::Stale),
+            Written::Gone => Ok(self.gone()),
+        }
+    }
+
+    /// The second half of an end: from here on, the request is one that came without a session.
+    async fn begin_anew(&mut self, record: Record, cookie: Option<CookieChange>) -> Result<Step, Error> {
+        self.standing = Standing::Absent;
+        self.began = None;
+        self.is_fresh = false;
+        if let Some(then) = self.intent.then.take() {
+            self.intent = *then;
+        }
+        self.create(record, cookie).await
+    }
+
+    fn gone(&mut self) -> Step {
+        self.standing = Standing::Ended;
+        self.is_fresh = true;
+        Step::Replan
+    }
+
+    fn refuse(&self) -> Result<Step, Error> {
+        let record = self.began.as_ref();
+        self.engine.tell(
+            EventKind::Lost,
+            record.map(|record| record.id),
+            record.and_then(|r| r.subject.as_ref()),
+        );
+        if self.engine.refuses_lost_changes {
+            Err(Error::lost())
+        } else {
+            Ok(Step::Done(Outcome::unchanged()))
+        }
+    }
+
+    fn done(&self, cookie: Option<CookieChange>) -> Step {
+        let set_cookie = cookie.map(|change| {
+            SetCookie(match change {
+                CookieChange::Set(token, max_age) => self.engine.cookie.set(&token, max_age),
+                CookieChange::Clear => self.engine.cookie.clear(),
+            })
+        });
+        Step::Done(Outcome { set_cookie, was_loaded: true })
+    }
+
+    /// A login races with a revocation of all the subject's sessions. The session is in the index by now: either the
+    /// revocation found it there, or its note is found here, and the session is withdrawn before any cookie is sent.
+    async fn confirm_login(&mut self, record: &Record) -> Result<(), Error> {
+        let Some(subject) = &record.subject else { return Ok(()) };
+        if let Some(index) = self.engine.store.index() {
+            let noted = index.last_revocation(subject, self.now).await;
+            let is_revoked = match &noted {
+                Ok(None) => false,
+                Ok(Some(revocation)) => revocation.at >= self.arrived && revocation.except != Some(record.id),
+                Err(_) => true,
+            };
+            if is_revoked {
+                let tombstone = self.engine.tombstone(record.id, EndReason::Revoked, self.now)?;
+                self.engine.store.end(tombstone, None, self.now).await?;
+                self.engine.tell(EventKind::Ended(EndReason::Revoked), Some(record.id), Some(subject));
+                noted?;
+                return Err(Error::lost());
+            }
+        }
+        self.engine.tell(EventKind::Authenticated, Some(record.id), Some(subject));
+        Ok(())
+    }
+
+    fn tell_replaced(&self, before: &Record, after: &Record, has_cookie: bool) {
+        let tell = |kind| self.engine.tell(kind, Some(after.id), after.subject.as_ref());
+        if before.data != after.data || self.intent.lifetime.is_some() {
+            tell(EventKind::Changed);
+        }
+        if self.intent.step_up {
+            tell(EventKind::Authenticated);
+        } else if has_cookie && self.intent.login.is_none() && self.intent.lifetime.is_none() {
+            tell(EventKind::Rotated);
+        }
+    }
+
+    async fn reload(&mut self) -> Result<(), Error> {
+        let (Some(began), Some(presented)) = (&self.began, &self.presented) else { return Ok(()) };
+        let (now, grace) = (self.engine.now(), self.engine.policy.grace);
+        self.standing = match self.engine.store.load(began.id, now).await? {
+            Loaded::Found(fresh) => Standing::recheck(fresh, began, presented.secret(), grace, now),
+            Loaded::Absent | Loaded::Ended(_) => Standing::Ended,
+        };
+        self.is_fresh = true;
+        Ok(())
+    }
+
+    /// Writers in other processes don't line up with ours: after a few conflicts, random pauses part them.
+    async fn back_off(&self, attempt: u32) -> Result<(), Error> {
+        if attempt < 3 {
+            return Ok(());
+        }
+        let mut random = [0; 2];
+        self.engine.sources.entropy.fill(&mut random)?;
+        let bound_us = 500 << attempt.min(8);
+        tokio::time::sleep(Duration::from_micros(u64::from(u16::from_le_bytes(random)) % bound_us)).await;
+        Ok(())
+    }
+
+    /// Makes one change to the store. A call that fails may have been done all the same: then the stored stamp tells,
+    /// and where it can't, the failure stands and nothing is done twice.
+    async fn apply(&self, change: &Change<'_>) -> Result<Written, Error> {
+        let mut failure = None;
+        for _ in 0..CALLS_MAX {
+            match change.call(&self.engine, self.now).await {
+                Ok(Written::Stored) => return Ok(Written::Stored),
+                Ok(refused) if failure.is_none() => return Ok(refused),
+                Ok(_) => {}
+                Err(error) => {
+                    self.engine.tell_failure(&error);
+                    failure = Some(error);
+                }
+            }
+            match change.fate(&self.engine, self.now).await {
+                Fate::Done => return Ok(Written::Stored),
+                Fate::NotDone => {}
+                Fate::Ended => return Ok(Written::Gone),
+                Fate::Unknown => break,
+            }
+        }
+        Err(failure.unwrap_or_else(|| Error::contended(CALLS_MAX)))
+    }
+}
+
+/// One change to the store.
+enum Change<'a> {
+    Create(&'a Arc<Record>),
+    Replace(&'a Arc<Record>, Version),
+    End(Tombstone, Version),
+}
+
+/// What became of a change whose answer was lost.
+enum Fate {
+    Done,
+    NotDone,
+    /// The session has ended since, by somebody else.
+    Ended,
+    /// It was changed since, over our change or without it: that can't be told.
+    Unknown,
+}
+
+impl Change<'_> {
+    async fn call(&self, engine: &Engine, now: Timestamp) -> Result<Written, Error> {
+        match self {
+            Self::Create(record) => engine.store.create(Arc::clone(record), now).await,
+            Self::Replace(record, expected) => engine.store.replace(Arc::clone(record), *expected, now).await,
+            Self::End(tombstone, expected) => engine.store.end(*tombstone, Some(*expected), now).await,
+        }
+    }
+
+    async fn fate(&self, engine: &Engine, now: Timestamp) -> Fate {
+        let Ok(loaded) = engine.store.load(self.id(), now).await else { return Fate::Unknown };
+        match (self, loaded) {
+            (Self::Create(record) | Self::Replace(record, _), Loaded::Found(stored))
+                if stored.version == record.version =>
+            {
+                Fate::Done
+            }
+            (Self::End(tombstone, _), Loaded::Ended(stored)) if stored.version == tombstone.version => {
+                Fate::Done
+            }
+            (Self::End(..), Loaded::Ended(_)) => Fate::Ended,
+            (Self::Create(_), Loaded::Absent) => Fate::NotDone,
+            (Self::Replace(_, expected) | Self::End(_, expected), Loaded::Found(stored))
+                if stored.version == *expected =>
+            {
+                Fate::NotDone
+            }
+            _ => Fate::Unknown,
+        }
+    }
+
+    fn id(&self) -> SessionId {
+        match self {
+            Self::Create(record) | Self::Replace(record, _) => record.id,
+            Self::End(tombstone, _) => tombstone.id,
+        }
+    }
+}

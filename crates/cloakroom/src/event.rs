@@ -1,0 +1,152 @@
+//! What happens to sessions, told to whoever listens.
+
+use cloakroom_core::{SessionId, Subject, Timestamp, exchange::EndReason};
+
+/// Something that happened to a session. It names the session by its public id, and never holds a token, a secret or
+/// a stored value.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: EventKind,
+    /// To which session, where one is known.
+    pub session: Option<SessionId>,
+    /// Whom the session belongs to.
+    pub subject: Option<Subject>,
+}
+
+/// The kinds of event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A session began.
+    Created,
+    /// Its data or its timeouts were changed.
+    Changed,
+    /// Its secret was replaced, or its successor handed out.
+    Rotated,
+    /// A subject logged in, or authenticated again.
+    Authenticated,
+    /// It was ended.
+    Ended(EndReason),
+    /// Its time was over.
+    Expired,
+    /// A request presented something that grants nothing.
+    Rejected(Rejection),
+    /// A request's changes were lost, for it no longer had authority.
+    Lost,
+    /// A store call failed or came too late; the text is the error's.
+    StoreFailed(String),
+}
+
+/// Why what a request presented grants nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// No session of this id.
+    Unknown,
+    /// The id is a session's, the secret isn't.
+    WrongSecret,
+    /// The secret was rotated out and its grace is over; the session was ended.
+    Reused,
+    /// The secret lost its authority at a login or a step-up.
+    Superseded,
+    /// The session has ended.
+    Ended,
+}
+
+impl EventKind {
+    /// The kind in one word, for logs and metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Created => "session.created",
+            Self::Changed => "session.changed",
+            Self::Rotated => "session.rotated",
+            Self::Authenticated => "session.authenticated",
+            Self::Ended(_) => "session.ended",
+            Self::Expired => "session.expired",
+            Self::Rejected(_) => "session.rejected",
+            Self::Lost => "session.lost",
+            Self::StoreFailed(_) => "store.failed",
+        }
+    }
+
+    /// The cause, where a kind has several.
+    #[must_use]
+    pub fn cause(&self) -> &str {
+        match self {
+            Self::Ended(reason) => reason.as_str(),
+            Self::Rejected(Rejection::Unknown) => "unknown",
+            Self::Rejected(Rejection::WrongSecret) => "wrong_secret",
+            Self::Rejected(Rejection::Reused) => "reused",
+            Self::Rejected(Rejection::Superseded) => "superseded",
+            Self::Rejected(Rejection::Ended) => "ended",
+            Self::StoreFailed(error) => error,
+            Self::Created
+            | Self::Changed
+            | Self::Rotated
+            | Self::Authenticated
+            | Self::Expired
+            | Self::Lost => "",
+        }
+    }
+}
+
+/// Somebody who is told of every event, as it happens: an audit trail, metrics, an anomaly detector.
+///
+/// It is called while a request waits, so it must not block: hand the event to a bounded queue if there is more to do.
+///
+/// ```
+/// use cloakroom::event::{Event, Subscriber};
+///
+/// struct Audit(std::sync::mpsc::SyncSender<Event>);
+///
+/// impl Subscriber for Audit {
+///     fn on_event(&self, event: &Event) {
+///         let _ = self.0.try_send(event.clone());
+///     }
+/// }
+/// ```
+pub trait Subscriber: Send + Sync + 'static {
+    /// Something happened.
+    fn on_event(&self, event: &Event);
+}
+
+/// Everyone who listens.
+#[derive(Default)]
+pub(crate) struct Listeners(pub(crate) Vec<Box<dyn Subscriber>>);
+
+impl Listeners {
+    /// Tells an event, to `tracing` as well: what went wrong as a warning, what ended or was refused as information,
+    /// ordinary life as debugging output.
+    pub(crate) fn tell(&self, event: Event) {
+        let Event { kind, session, subject, .. } = &event;
+        let (name, cause) = (kind.name(), kind.cause());
+        let subject = subject.as_ref().map(Subject::as_str);
+        macro_rules! trace {
+            ($level:ident) => {
+                tracing::event!(
+                    target: "cloakroom",
+                    tracing::Level::$level,
+                    session.id = session.as_ref().map(tracing::field::display),
+                    user.id = subject,
+                    cause,
+                    "{name}"
+                )
+            };
+        }
+        match kind {
+            EventKind::StoreFailed(_) | EventKind::Rejected(Rejection::Reused) => trace!(WARN),
+            EventKind::Ended(_) | EventKind::Authenticated | EventKind::Lost | EventKind::Rejected(_) => {
+                trace!(INFO)
+            }
+            EventKind::Created | EventKind::Changed | EventKind::Rotated | EventKind::Expired => {
+                trace!(DEBUG)
+            }
+        }
+        for subscriber in &self.0 {
+            subscriber.on_event(&event);
+        }
+    }
+}

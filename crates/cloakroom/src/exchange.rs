@@ -1,0 +1,375 @@
+//! One request's way through its session: load, then commit. For adapters.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use cloakroom_core::{
+    Data, Record, Timestamp, Token,
+    cookie::CookiePolicy,
+    exchange::{EndReason, Intent, Plan, Standing},
+    record::Presented,
+};
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, sync::OnceCell};
+
+use crate::{
+    Error, Session,
+    client::Client,
+    commit::Work,
+    deadline::within,
+    event::{EventKind, Rejection},
+    sessions::Engine,
+    store::{Loaded, Written},
+};
+
+/// One request's session, from the cookie it came with to the cookie its response carries.
+///
+/// An adapter begins one as a request arrives ([`Sessions::begin`](crate::Sessions::begin)), has the session loaded
+/// when a handler asks for it ([`Exchange::session`]), and commits when the response's head is ready
+/// ([`Exchange::commit`]). If the handler never asks, all of this costs no store call.
+#[derive(Clone)]
+pub struct Exchange {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<Engine>,
+    arrived: Timestamp,
+    loaded: OnceCell<()>,
+    pub(crate) state: Mutex<State>,
+}
+
+pub(crate) struct State {
+    pub(crate) phase: Phase,
+    pub(crate) standing: Standing,
+    pub(crate) presented: Option<Token>,
+    pub(crate) client: Option<Client>,
+    pub(crate) intent: Intent,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nobody has asked for the session.
+    Untouched,
+    /// It is loaded, and may be changed.
+    Open,
+    /// Changes come too late.
+    Committed,
+    /// A handler panicked: nothing is to be stored.
+    Discarded,
+}
+
+impl Exchange {
+    pub(crate) fn new(engine: &Arc<Engine>) -> Self {
+        let state = State {
+            phase: Phase::Untouched,
+            standing: Standing::Absent,
+            presented: None,
+            client: None,
+            intent: Intent::new(engine.policy.record_bytes_max),
+        };
+        let shared = Shared {
+            engine: Arc::clone(engine),
+            arrived: engine.now(),
+            loaded: OnceCell::new(),
+            state: Mutex::new(state),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The request's session, loaded at the first call. `cookies` are the values of its `Cookie` headers, and
+    /// `user_agent` that of `User-Agent`; a token is looked for nowhere else.
+    ///
+    /// # Errors
+    /// [`Error::is_unavailable`] if the store fails or doesn't answer in time: the request must fail then, and its
+    /// cookie be left alone.
+    pub async fn session<'a>(
+        &self,
+        cookies: impl Iterator<Item = &'a [u8]>,
+        user_agent: Option<&[u8]>,
+    ) -> Result<Session, Error> {
+        if self.shared.loaded.get().is_none() {
+            let tokens = self.shared.tokens(cookies);
+            let client = user_agent.and_then(Client::from_user_agent);
+            self.shared.loaded.get_or_try_init(|| self.shared.load(tokens, client)).await?;
+        }
+        Ok(Session::new(Arc::clone(&self.shared)))
+    }
+
+    /// As [`Exchange::session`], but a store that fails leaves the request with a session that
+    /// [`Session::is_degraded`]: empty, and refusing changes. For routes that can live without one.
+    pub async fn session_or_degraded<'a>(
+        &self,
+        cookies: impl Iterator<Item = &'a [u8]>,
+        user_agent: Option<&[u8]>,
+    ) -> Session {
+        match self.session(cookies, user_agent).await {
+            Ok(session) => session,
+            Err(_) => {
+                let mut state = self.shared.state.lock();
+                state.standing = Standing::Degraded;
+                state.phase = Phase::Open;
+                drop(state);
+                Session::new(Arc::clone(&self.shared))
+            }
+        }
+    }
+
+    /// Stores what the handler changed, and answers what the response has to carry. From here on, changing the session
+    /// is an error.
+    ///
+    /// The work runs to its end, bounded by the deadline, even if the returned future is dropped because the client
+    /// has gone.
+    ///
+    /// The future's error says that the request's changes are not stored: its response must be replaced by one of
+    /// [`Error::status`], without a cookie.
+    pub fn commit(&self) -> Commit {
+        let mut state = self.shared.state.lock();
+        match state.phase {
+            Phase::Untouched => return Commit::done(Ok(Outcome { set_cookie: None, was_loaded: false })),
+            Phase::Committed | Phase::Discarded => return Commit::done(Ok(Outcome::unchanged())),
+            Phase::Open => state.phase = Phase::Committed,
+        }
+        self.shared.commit(&mut state)
+    }
+}
+
+impl Shared {
+    fn tokens<'a>(
+        &self,
+        cookies: impl Iterator<Item = &'a [u8]>,
+    ) -> [Option<Token>; CookiePolicy::CANDIDATES_MAX] {
+        let mut found = self.engine.cookie.tokens(cookies);
+        std::array::from_fn(|_| found.next())
+    }
+
+    async fn load(
+        &self,
+        tokens: [Option<Token>; CookiePolicy::CANDIDATES_MAX],
+        client: Option<Client>,
+    ) -> Result<(), Error> {
+        self.engine.start_sweeping();
+        let (mut standing, mut presented) = (Standing::Absent, None);
+        for token in tokens.into_iter().flatten() {
+            let found = self.look_up(&token).await?;
+            // The first that is honoured; else the first that once was, for its request mustn't create a session.
+            let is_better = matches!(found, Standing::Held { .. }) || matches!(standing, Standing::Absent);
+            if is_better {
+                (standing, presented) = (found, Some(token));
+            }
+            if matches!(standing, Standing::Held { .. }) {
+                break;
+            }
+        }
+        let mut state = self.state.lock();
+        if state.phase == Phase::Untouched || matches!(state.standing, Standing::Degraded) {
+            (state.standing, state.presented, state.client) = (standing, presented, client);
+            state.phase = Phase::Open;
+        }
+        Ok(())
+    }
+
+    async fn look_up(&self, token: &Token) -> Result<Standing, Error> {
+        let (engine, now) = (&*self.engine, self.engine.now());
+        let reject = |rejection| engine.tell(EventKind::Rejected(rejection), Some(token.id()), None);
+        let record = match engine.call(engine.store.load(token.id(), now)).await? {
+            Loaded::Found(record) => record,
+            Loaded::Ended(_) => {
+                reject(Rejection::Ended);
+                return Ok(Standing::Ended);
+            }
+            Loaded::Absent => {
+                reject(Rejection::Unknown);
+                return Ok(Standing::Absent);
+            }
+        };
+        let presented = record.authority.examine(&record.id, token.secret(), engine.policy.grace, now);
+        match presented {
+            Presented::Unknown => reject(Rejection::WrongSecret),
+            Presented::Superseded => reject(Rejection::Superseded),
+            Presented::Reused => {
+                reject(Rejection::Reused);
+                self.revoke_reused(&record, now).await?;
+            }
+            Presented::Current | Presented::Successor | Presented::Previous => {}
+        }
+        Ok(Standing::of(record, presented).unwrap_or(Standing::Ended))
+    }
+
+    /// A secret that was rotated out came back after its grace: thief and owner can't be told apart, so the session
+    /// ends for both. Not bound to a version: whatever else happened meanwhile, the secret was still stolen.
+    async fn revoke_reused(&self, record: &Record, now: Timestamp) -> Result<(), Error> {
+        let tombstone = self.engine.tombstone(record.id, EndReason::Reuse, now)?;
+        let written = self.engine.call(self.engine.store.end(tombstone, None, now)).await?;
+        if written == Written::Stored {
+            self.engine.tell(EventKind::Ended(EndReason::Reuse), Some(record.id), record.subject.as_ref());
+        }
+        Ok(())
+    }
+
+    /// Loads the session once more, for a handle that goes on after its commit.
+    pub(crate) async fn reload(&self) -> Result<(), Error> {
+        let presented = self.state.lock().presented.clone();
+        let standing = match &presented {
+            Some(token) => self.look_up(token).await?,
+            None => Standing::Absent,
+        };
+        let mut state = self.state.lock();
+        (state.standing, state.phase) = (standing, Phase::Open);
+        Ok(())
+    }
+
+    fn commit(&self, state: &mut State) -> Commit {
+        let intent = std::mem::replace(&mut state.intent, Intent::new(self.engine.policy.record_bytes_max));
+        let mut work = Work::new(&self.engine, self.arrived, state, intent);
+        match work.plan() {
+            Err(error) => Commit::done(Err(error)),
+            Ok(Plan { action: cloakroom_core::exchange::Action::Nothing, cookie: None }) => {
+                Commit::done(Ok(Outcome::unchanged()))
+            }
+            Ok(plan) => {
+                let (deadline, kind) = (self.engine.deadline, self.engine.store.kind());
+                let engine = Arc::clone(&self.engine);
+                Commit::running(async move {
+                    let result = within(deadline, kind, work.run(plan)).await;
+                    if let Err(error) = &result
+                        && error.is_unavailable()
+                    {
+                        engine.tell_failure(error);
+                    }
+                    result
+                })
+            }
+        }
+    }
+}
+
+impl State {
+    /// The record that the handler sees.
+    pub(crate) fn record(&self) -> Option<&Arc<Record>> {
+        match &self.standing {
+            Standing::Held { record, .. } if self.intent.end.is_none() => Some(record),
+            _ => None,
+        }
+    }
+
+    /// The data as loaded, and what is wanted of it: after an end, a new session's.
+    pub(crate) fn split(&mut self) -> (&Data, &mut Intent) {
+        static EMPTY: std::sync::LazyLock<Data> = std::sync::LazyLock::new(Data::new);
+        let loaded = match &self.standing {
+            Standing::Held { record, .. } if self.intent.end.is_none() => &record.data,
+            _ => &*EMPTY,
+        };
+        let intent = match self.intent {
+            Intent { end: Some(_), then: Some(ref mut then), .. } => then,
+            ref mut intent => intent,
+        };
+        (loaded, intent)
+    }
+}
+
+/// What a response has to carry.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The value of a `Set-Cookie` header. It holds a token: nothing may log it, and the response needs
+    /// `Cache-Control: no-store`.
+    pub set_cookie: Option<SetCookie>,
+    /// Whether the session was loaded, so that the response depends on the cookie (`Vary: Cookie`).
+    pub was_loaded: bool,
+}
+
+impl Outcome {
+    pub(crate) fn unchanged() -> Self {
+        Self { set_cookie: None, was_loaded: true }
+    }
+}
+
+/// The value of a `Set-Cookie` header; `Debug` hides it.
+pub struct SetCookie(pub(crate) String);
+
+impl SetCookie {
+    /// The header's value. It grants access to the session.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SetCookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SetCookie(…)")
+    }
+}
+
+/// A commit under way. Dropping it doesn't stop it.
+#[must_use = "a commit must be waited for before the response is sent"]
+pub struct Commit(Progress);
+
+type Running = Pin<Box<dyn Future<Output = Result<Outcome, Error>> + Send>>;
+
+enum Progress {
+    Done(Option<Result<Outcome, Error>>),
+    Running(Running),
+}
+
+impl Commit {
+    fn done(result: Result<Outcome, Error>) -> Self {
+        Self(Progress::Done(Some(result)))
+    }
+
+    fn running(work: impl Future<Output = Result<Outcome, Error>> + Send + 'static) -> Self {
+        Self(Progress::Running(Box::pin(work)))
+    }
+}
+
+impl Future for Commit {
+    type Output = Result<Outcome, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Progress::Done(result) => match result.take() {
+                Some(result) => Poll::Ready(result),
+                // Asked again after it was ready, which futures may answer as they like.
+                None => Poll::Pending,
+            },
+            Progress::Running(work) => {
+                let result = work.as_mut().poll(context);
+                if result.is_ready() {
+                    self.0 = Progress::Done(None);
+                }
+                result
+            }
+        }
+    }
+}
+
+/// The client has gone. What its request changed is still to be stored: a payment's session must not depend on a
+/// connection. The rest of the work gets a task of its own, which the deadline bounds.
+impl Drop for Commit {
+    fn drop(&mut self) {
+        if let Progress::Running(work) = std::mem::replace(&mut self.0, Progress::Done(None))
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(work);
+        }
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("is_loaded", &self.shared.loaded.initialized())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Commit")
+    }
+}

@@ -1,0 +1,358 @@
+//! What a handler gets: the visitor's session.
+
+use std::{fmt, ops::Deref, sync::Arc};
+
+use cloakroom_core::{
+    Key, Lifetime, SessionId, Subject, Timestamp,
+    exchange::{EndReason, Intent, Standing},
+    lifetime::Times,
+};
+use parking_lot::MutexGuard;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    Error, Exchange,
+    exchange::{Phase, Shared, State},
+};
+
+/// The visitor's session, loaded.
+///
+/// Reading and changing it waits for nothing: what a handler reads is the session as it was loaded, with the
+/// handler's own changes on top. They are stored in one write when the response's head is ready; if another request
+/// changed the session meanwhile, they are merged into what that one stored.
+///
+/// ```
+/// use cloakroom::{Error, Key, Session};
+///
+/// const VISITS: Key<u32> = Key::new("visits");
+///
+/// fn greet(session: &Session) -> Result<String, Error> {
+///     // Counted right, however many of the visitor's requests run at once.
+///     session.update(VISITS, |visits| *visits += 1)?;
+///     let visits = session.get(VISITS)?.unwrap_or_default();
+///     Ok(format!("visit {visits}"))
+/// }
+/// ```
+pub struct Session {
+    shared: Arc<Shared>,
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The value of a key, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::is_value`] if it was written as another type, [`Error::is_key_clash`] if the key's name is in use with
+    /// another type.
+    pub fn get<T: DeserializeOwned + 'static>(&self, key: Key<T>) -> Result<Option<T>, Error> {
+        self.shared.engine.keys.check(&key)?;
+        let mut state = self.shared.state.lock();
+        let (loaded, intent) = state.split();
+        Ok(intent.delta.get(loaded, key.name()).map(|value| key.decode(value)).transpose()?)
+    }
+
+    /// Sets a key's value.
+    ///
+    /// # Errors
+    /// [`Error::is_too_large`] if the session would be, [`Error::is_value`] if the value can't be written as JSON,
+    /// [`Error::is_key_clash`], [`Error::is_committed`]; [`Error::is_unavailable`] if the session is degraded. Nothing
+    /// is changed then.
+    pub fn insert<T: Serialize + 'static>(&self, key: Key<T>, value: &T) -> Result<(), Error> {
+        self.shared.engine.keys.check(&key)?;
+        let mut state = self.open()?;
+        let (loaded, intent) = state.split();
+        Ok(intent.delta.insert(loaded, key, value)?)
+    }
+
+    /// Sets the value of a key that has none; `false` if it has one. Of several requests that do this at once one
+    /// succeeds, and the others answer 409.
+    ///
+    /// # Errors
+    /// As for [`Session::insert`].
+    pub fn insert_new<T: Serialize + 'static>(&self, key: Key<T>, value: &T) -> Result<bool, Error> {
+        self.shared.engine.keys.check(&key)?;
+        let mut state = self.open()?;
+        let (loaded, intent) = state.split();
+        Ok(intent.delta.insert_new(loaded, key, value)?)
+    }
+
+    /// Removes a key's value.
+    ///
+    /// # Errors
+    /// [`Error::is_committed`]; [`Error::is_unavailable`] if the session is degraded.
+    pub fn remove<T: 'static>(&self, key: Key<T>) -> Result<(), Error> {
+        self.shared.engine.keys.check(&key)?;
+        self.open()?.split().1.delta.remove(key);
+        Ok(())
+    }
+
+    /// Removes a key's value and returns it: for what may be used once. Of several requests that take it at once one
+    /// succeeds, and the others answer 409.
+    ///
+    /// # Errors
+    /// As for [`Session::insert`]; a value of another type stays where it is.
+    pub fn take<T: DeserializeOwned + 'static>(&self, key: Key<T>) -> Result<Option<T>, Error> {
+        self.shared.engine.keys.check(&key)?;
+        let mut state = self.open()?;
+        let (loaded, intent) = state.split();
+        Ok(intent.delta.take(loaded, key)?)
+    }
+
+    /// Changes a key's value by a function, starting from `T::default()` if there is none.
+    ///
+    /// The function is run now, and again on the stored value if another request changed it meanwhile: it must do
+    /// nothing but change the value, and have everything it needs in itself.
+    ///
+    /// # Errors
+    /// As for [`Session::insert`].
+    pub fn update<T>(&self, key: Key<T>, update: impl Fn(&mut T) + Send + Sync + 'static) -> Result<(), Error>
+    where
+        T: Default + Serialize + DeserializeOwned + 'static,
+    {
+        self.shared.engine.keys.check(&key)?;
+        let mut state = self.open()?;
+        let (loaded, intent) = state.split();
+        Ok(intent.delta.update(loaded, key, update)?)
+    }
+
+    /// Removes all values. The visitor stays logged in.
+    ///
+    /// # Errors
+    /// [`Error::is_committed`]; [`Error::is_unavailable`] if the session is degraded.
+    pub fn clear(&self) -> Result<(), Error> {
+        self.open()?.split().1.delta.clear();
+        Ok(())
+    }
+
+    /// Names and JSON texts of all values, as the handler sees them; for tools and debugging.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut state = self.shared.state.lock();
+        let (loaded, intent) = state.split();
+        intent.delta.apply_to_loaded(loaded).map_or_else(|| "{}".to_owned(), |data| data.to_json())
+    }
+
+    /// Makes this the session of a subject who has just proved who they are. The token is replaced, and every earlier
+    /// one is worthless at once (OWASP ASVS 5.0, 7.2.4); both timeouts begin again. An anonymous visitor's data stays,
+    /// as far as [`Policy::carry_over`](crate::Policy::carry_over) says; logging in over somebody else's session ends
+    /// that one and begins an empty one.
+    ///
+    /// # Errors
+    /// [`Error::is_committed`]; [`Error::is_unavailable`] if the session is degraded.
+    pub fn login(&self, subject: Subject) -> Result<(), Error> {
+        let mut state = self.open()?;
+        let bytes_max = self.shared.engine.policy.record_bytes_max;
+        if state.subject().is_some_and(|current| *current != subject) {
+            state.intent.end(EndReason::Replaced, bytes_max);
+        }
+        state.split().1.login = Some(subject);
+        Ok(())
+    }
+
+    /// Notes that the subject has proved again who they are, before something sensitive. The response carries a new
+    /// token, whose [`Session::authenticated_at`] is now; the old one stays good, at its old level, until the new
+    /// one is first seen, so a lost response logs nobody out.
+    ///
+    /// # Errors
+    /// [`Error::is_anonymous`] without an authenticated session; as for [`Session::login`].
+    pub fn step_up(&self) -> Result<(), Error> {
+        self.authenticated()?.split().1.step_up = true;
+        Ok(())
+    }
+
+    /// Replaces the token, after a change of what its holder may do. Every request under way is served, and those
+    /// with the same token are handed the same successor. A token that came from a rotation less than a grace ago
+    /// stays.
+    ///
+    /// # Errors
+    /// [`Error::is_anonymous`] without an authenticated session; as for [`Session::login`].
+    pub fn rotate(&self) -> Result<(), Error> {
+        self.authenticated()?.split().1.rotate = true;
+        Ok(())
+    }
+
+    /// Ends the session: for good, on every node, for every request under way. What the handler does with the session
+    /// after this belongs to a new one.
+    ///
+    /// # Errors
+    /// [`Error::is_committed`]; [`Error::is_unavailable`] if the session is degraded.
+    pub fn logout(&self) -> Result<(), Error> {
+        self.open()?.intent.end(EndReason::Logout, self.shared.engine.policy.record_bytes_max);
+        Ok(())
+    }
+
+    /// Gives this session timeouts of its own, counted from its start: "remember me", or a stricter one.
+    ///
+    /// # Errors
+    /// [`Error::is_committed`]; [`Error::is_unavailable`] if the session is degraded.
+    pub fn set_lifetime(&self, lifetime: Lifetime) -> Result<(), Error> {
+        self.open()?.split().1.lifetime = Some(lifetime);
+        Ok(())
+    }
+
+    /// The session's public handle; `None` before it was first stored.
+    #[must_use]
+    pub fn id(&self) -> Option<SessionId> {
+        self.shared.state.lock().record().map(|record| record.id)
+    }
+
+    /// The stamp of the session's last stored change as it was loaded, for tools and debugging.
+    #[must_use]
+    pub fn version(&self) -> Option<cloakroom_core::Version> {
+        self.shared.state.lock().record().map(|record| record.version)
+    }
+
+    /// Whom the session belongs to; `None` while anonymous.
+    #[must_use]
+    pub fn subject(&self) -> Option<Subject> {
+        self.shared.state.lock().subject().cloned()
+    }
+
+    /// When the session began, was last used and ends, as it was loaded.
+    #[must_use]
+    pub fn times(&self) -> Option<Times> {
+        self.shared.state.lock().record().map(|record| record.times)
+    }
+
+    /// When the subject last proved who they are; `None` while anonymous, and in the request that logs in.
+    #[must_use]
+    pub fn authenticated_at(&self) -> Option<Timestamp> {
+        let state = self.shared.state.lock();
+        state.record().filter(|record| record.subject.is_some()).map(|record| record.times.started)
+    }
+
+    /// Whether the store couldn't be asked, so that this session is empty and can't be changed. Only a route that asked
+    /// to be served so ever sees this.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        matches!(self.shared.state.lock().standing, Standing::Degraded)
+    }
+
+    /// The session for a stream or a WebSocket that goes on when the response's head has been sent: a handle whose
+    /// changes are stored by [`Detached::commit`].
+    #[must_use]
+    pub fn detach(&self) -> Detached {
+        let exchange = Exchange::new(&self.shared.engine);
+        {
+            let (mut state, ours) = (exchange.shared.state.lock(), self.shared.state.lock());
+            state.phase = Phase::Open;
+            state.standing = ours.standing.clone();
+            state.presented = ours.presented.clone();
+        }
+        Detached { session: Self::new(exchange.shared) }
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, State>, Error> {
+        let state = self.shared.state.lock();
+        match (state.phase, &state.standing) {
+            (Phase::Committed | Phase::Discarded, _) => Err(Error::committed()),
+            (_, Standing::Degraded) => Err(Error::degraded()),
+            _ => Ok(state),
+        }
+    }
+
+    fn authenticated(&self) -> Result<MutexGuard<'_, State>, Error> {
+        let state = self.open()?;
+        if state.subject().is_none() { Err(Error::no_session()) } else { Ok(state) }
+    }
+}
+
+impl State {
+    /// Whom the session belongs to, as the handler sees it.
+    fn subject(&self) -> Option<&Subject> {
+        let intent = match &self.intent {
+            Intent { end: Some(_), then: Some(then), .. } => then,
+            intent => intent,
+        };
+        intent.login.as_ref().or_else(|| self.record().and_then(|record| record.subject.as_ref()))
+    }
+}
+
+/// A panicking handler's changes are discarded, even if something between it and the adapter makes a response of the
+/// panic: half of what it meant to do is not what it meant to do.
+impl Drop for Session {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut state = self.shared.state.lock();
+            if state.phase == Phase::Open {
+                state.phase = Phase::Discarded;
+            }
+        }
+    }
+}
+
+impl Clone for Session {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id())
+            .field("subject", &self.subject())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A session that outlives its request's response, from [`Session::detach`]. It has no cookie to send, so it can
+/// neither begin a session nor replace a token.
+///
+/// ```
+/// # use cloakroom::{Error, Key, Session};
+/// const PROGRESS: Key<u32> = Key::new("progress");
+///
+/// async fn report(session: Session) -> Result<(), Error> {
+///     let session = session.detach();
+///     for percent in [25, 50, 75, 100] {
+///         session.insert(PROGRESS, &percent)?;
+///         session.commit().await?;
+///     }
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Detached {
+    session: Session,
+}
+
+impl Detached {
+    /// Stores the changes made since the last commit, and loads the session as it is then.
+    ///
+    /// # Errors
+    /// [`Error::is_lost`] if the session ended or changed hands, [`Error::is_committed`] if the change needs a cookie
+    /// (a login, a rotation, a session's first change), [`Error::is_unavailable`] if the store fails. The changes are
+    /// gone then.
+    pub async fn commit(&self) -> Result<(), Error> {
+        let shared = &self.session.shared;
+        let exchange = Exchange { shared: Arc::clone(shared) };
+        let needs_cookie = {
+            let mut state = shared.state.lock();
+            let needs_cookie = state.intent.login.is_some() || state.intent.step_up || state.intent.rotate;
+            let begins = state.intent.then.as_ref().is_some_and(|then| !then.is_empty())
+                || (matches!(state.standing, Standing::Absent) && !state.intent.is_empty());
+            if needs_cookie || begins {
+                state.intent = Intent::new(shared.engine.policy.record_bytes_max);
+            }
+            needs_cookie || begins
+        };
+        if needs_cookie {
+            return Err(Error::committed());
+        }
+        let committed = exchange.commit().await;
+        shared.reload().await?;
+        committed.map(|_| ())
+    }
+}
+
+impl Deref for Detached {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}

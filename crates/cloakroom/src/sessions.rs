@@ -1,0 +1,380 @@
+//! The engine: a store, the rules, and what they share.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use cloakroom_core::{Lifetime, Policy, SessionId, Subject, Timestamp, Version, cookie::CookiePolicy};
+use tokio::sync::Mutex;
+
+use crate::{
+    Error,
+    clock::{Clock, Entropy, Sources},
+    deadline::within,
+    event::{Event, EventKind, Listeners, Subscriber},
+    exchange::Exchange,
+    keys::KeyTypes,
+    store::{EndReason, Index, Revocation, Store, Summary, Tombstone, Written},
+    sweep,
+};
+
+/// An application's sessions: a store, a policy and a cookie. Cheap to clone; one for each application.
+///
+/// ```
+/// use cloakroom::{Lifetime, MemoryStore, Sessions};
+///
+/// let sessions = Sessions::builder(MemoryStore::new()).lifetime(Lifetime::NIST_AAL2).build()?;
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+///
+/// An adapter such as `cloakroom-tower` gives each request's handler its [`Session`](crate::Session).
+#[derive(Clone)]
+pub struct Sessions {
+    pub(crate) engine: Arc<Engine>,
+}
+
+pub(crate) struct Engine {
+    pub(crate) store: Box<dyn Store>,
+    pub(crate) policy: Policy,
+    pub(crate) cookie: CookiePolicy,
+    pub(crate) deadline: Duration,
+    pub(crate) sources: Sources,
+    pub(crate) listeners: Listeners,
+    pub(crate) keys: KeyTypes,
+    pub(crate) refuses_lost_changes: bool,
+    pub(crate) sweep_period: Duration,
+    /// Where commits line up that met a conflict, by session: one that waits its turn meets no other from this
+    /// process, so it needs one more attempt and not one for each of its rivals.
+    queues: Box<[Mutex<()>]>,
+    sweeping: OnceLock<()>,
+}
+
+const QUEUES: usize = 64;
+
+impl Sessions {
+    /// Sessions in this store, with the defaults of [`Policy`] and [`CookiePolicy`].
+    pub fn builder(store: impl Store) -> Builder {
+        Builder {
+            store: Box::new(store),
+            policy: Policy::default(),
+            cookie: CookiePolicy::default(),
+            deadline: Duration::from_secs(5),
+            sources: Sources::default(),
+            listeners: Listeners::default(),
+            refuses_lost_changes: true,
+            sweep_period: Duration::from_secs(10),
+        }
+    }
+
+    /// Begins one request's exchange; for adapters, as soon as the request arrives. It costs no store call.
+    #[must_use]
+    pub fn begin(&self) -> Exchange {
+        Exchange::new(&self.engine)
+    }
+
+    /// The rules these sessions live by.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.engine.policy
+    }
+
+    /// The store they are kept in.
+    #[must_use]
+    pub fn store(&self) -> &dyn Store {
+        &*self.engine.store
+    }
+
+    /// The time, as these sessions' clock tells it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.engine.now()
+    }
+
+    /// Ends one session, wherever it is in use. Answers whether there was a living one.
+    ///
+    /// # Errors
+    /// [`Error::is_unavailable`] if the store fails.
+    pub async fn end(&self, id: SessionId) -> Result<bool, Error> {
+        let now = self.now();
+        let tombstone = self.engine.tombstone(id, EndReason::Revoked, now)?;
+        let written = self.engine.call(self.store().end(tombstone, None, now)).await?;
+        if written == Written::Stored {
+            self.engine.tell(EventKind::Ended(EndReason::Revoked), Some(id), None);
+        }
+        Ok(written == Written::Stored)
+    }
+
+    /// What can be asked of sessions by their subject. Ask for it when the application starts: a store that can't
+    /// enumerate is found out then, and not when somebody logs out everywhere.
+    ///
+    /// # Errors
+    /// [`Error::is_unsupported`] if the store can't enumerate.
+    pub fn subjects(&self) -> Result<Subjects, Error> {
+        self.engine.index()?;
+        Ok(Subjects { engine: Arc::clone(&self.engine) })
+    }
+
+    /// Removes up to `limit` sessions that have expired, and answers whether there may be more. This runs by itself,
+    /// in the background, from the first request on.
+    ///
+    /// # Errors
+    /// [`Error::is_unavailable`] if the store fails.
+    pub async fn sweep(&self, limit: usize) -> Result<bool, Error> {
+        sweep::once(&self.engine, limit).await
+    }
+
+    /// Waits until the store has kept what it accepted, and closes it. For the end of the program, when no request is
+    /// under way.
+    ///
+    /// # Errors
+    /// [`Error::is_unavailable`] if the store fails.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.engine.call(self.store().close()).await
+    }
+}
+
+/// The sessions of a subject: to list them, or to end them all.
+#[derive(Clone)]
+pub struct Subjects {
+    engine: Arc<Engine>,
+}
+
+impl Subjects {
+    /// The subject's living sessions, ordered by id, at most `limit` of those whose id is greater than `after`.
+    ///
+    /// # Errors
+    /// [`Error::is_unavailable`] if the store fails.
+    pub async fn list(
+        &self,
+        subject: &Subject,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Summary>, Error> {
+        let listing = self.engine.index()?.list(subject, after, limit, self.engine.now());
+        self.engine.call(listing).await
+    }
+
+    /// Ends the subject's sessions but for `except`: log out everywhere, or everywhere else. It holds before this
+    /// returns, also for a login that is in progress. Answers which sessions were ended.
+    ///
+    /// # Errors
+    /// [`Error::is_unavailable`] if the store fails; then some may have been ended.
+    pub async fn end(&self, subject: &Subject, except: Option<SessionId>) -> Result<Vec<SessionId>, Error> {
+        let now = self.engine.now();
+        let revocation = Revocation {
+            at: now,
+            except,
+            reason: EndReason::Revoked,
+            version: self.engine.version()?,
+            tombstones_expire: now + self.engine.policy.grace,
+        };
+        let ended = self.engine.call(self.engine.index()?.end_subject(subject, revocation, now)).await?;
+        for id in &ended {
+            self.engine.tell(EventKind::Ended(EndReason::Revoked), Some(*id), Some(subject));
+        }
+        Ok(ended)
+    }
+
+    /// Ends one of the subject's sessions; `false` if it isn't theirs, or isn't alive.
+    ///
+    /// # Errors
+    /// [`Error::is_unavailable`] if the store fails.
+    pub async fn end_one(&self, subject: &Subject, id: SessionId) -> Result<bool, Error> {
+        let now = self.engine.now();
+        let loaded = self.engine.call(self.engine.store.load(id, now)).await?;
+        let crate::store::Loaded::Found(record) = loaded else { return Ok(false) };
+        if record.subject.as_ref() != Some(subject) {
+            return Ok(false);
+        }
+        Sessions { engine: Arc::clone(&self.engine) }.end(id).await
+    }
+
+    /// Ends every session that was created or last authenticated before this instant, whosever it is.
+    ///
+    /// # Errors
+    /// [`Error::is_unavailable`] if the store fails.
+    pub async fn end_started_before(&self, instant: Timestamp) -> Result<(), Error> {
+        self.engine.call(self.engine.index()?.end_started_before(instant, self.engine.now())).await
+    }
+}
+
+/// Settings of [`Sessions`].
+#[must_use = "nothing is built before `build`"]
+pub struct Builder {
+    store: Box<dyn Store>,
+    policy: Policy,
+    cookie: CookiePolicy,
+    deadline: Duration,
+    sources: Sources,
+    listeners: Listeners,
+    refuses_lost_changes: bool,
+    sweep_period: Duration,
+}
+
+impl Builder {
+    /// The rules sessions live by.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// The timeouts of new sessions.
+    pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
+        self.policy.lifetime = lifetime;
+        self
+    }
+
+    /// The cookie's name, scope and flags.
+    pub fn cookie(mut self, cookie: CookiePolicy) -> Self {
+        self.cookie = cookie;
+        self
+    }
+
+    /// How long loading a session may take, and how long storing it; 5 seconds by default. After that the request is
+    /// answered with 503, and nobody is logged out.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Another clock, such as a [`ManualClock`](crate::clock::ManualClock) in tests.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.sources.clock = Box::new(clock);
+        self
+    }
+
+    /// Another source of random bytes. It must be a cryptographic one.
+    pub fn entropy(mut self, entropy: impl Entropy) -> Self {
+        self.sources.entropy = Box::new(entropy);
+        self
+    }
+
+    /// Somebody to tell of every event.
+    pub fn subscribe(mut self, subscriber: impl Subscriber) -> Self {
+        self.listeners.0.push(Box::new(subscriber));
+        self
+    }
+
+    /// Lets a response pass whose request changed a session that ended or changed hands meanwhile. By default such a
+    /// request is answered with 409, so that nobody believes in a change that was lost.
+    pub fn ignore_lost_changes(mut self) -> Self {
+        self.refuses_lost_changes = false;
+        self
+    }
+
+    /// How often expired sessions are removed; every 10 seconds by default.
+    pub fn sweep_every(mut self, period: Duration) -> Self {
+        self.sweep_period = period;
+        self
+    }
+
+    /// The sessions.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] for settings that browsers would refuse or that can't hold, with a message that says
+    /// what to change.
+    pub fn build(self) -> Result<Sessions, Error> {
+        self.policy.check()?;
+        self.cookie.check()?;
+        if self.deadline.is_zero() || self.sweep_period.is_zero() {
+            return Err(Error::invalid(
+                "the deadline and the time between sweeps must be longer than nothing",
+            ));
+        }
+        let engine = Engine {
+            store: self.store,
+            policy: self.policy,
+            cookie: self.cookie,
+            deadline: self.deadline,
+            sources: self.sources,
+            listeners: self.listeners,
+            keys: KeyTypes::default(),
+            refuses_lost_changes: self.refuses_lost_changes,
+            sweep_period: self.sweep_period,
+            queues: (0..QUEUES).map(|_| Mutex::new(())).collect(),
+            sweeping: OnceLock::new(),
+        };
+        Ok(Sessions { engine: Arc::new(engine) })
+    }
+}
+
+impl Engine {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.sources.clock.now()
+    }
+
+    pub(crate) fn version(&self) -> Result<Version, Error> {
+        let mut write_id = [0; 8];
+        self.sources.entropy.fill(&mut write_id)?;
+        Ok(Version::from_write_id(u64::from_le_bytes(write_id)))
+    }
+
+    pub(crate) fn tombstone(
+        &self,
+        id: SessionId,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> Result<Tombstone, Error> {
+        Ok(Tombstone { id, version: self.version()?, at: now, reason, expires: now + self.policy.grace })
+    }
+
+    /// Where the commits of a session line up.
+    pub(crate) fn queue(&self, id: SessionId) -> &Mutex<()> {
+        &self.queues[usize::from(id.as_bytes()[9]) % QUEUES]
+    }
+
+    /// Waits for a store's answer until the deadline, and tells of a failure.
+    pub(crate) async fn call<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let result = within(self.deadline, self.store.kind(), answer).await;
+        if let Err(error) = &result {
+            self.tell_failure(error);
+        }
+        result
+    }
+
+    pub(crate) fn tell(&self, kind: EventKind, session: Option<SessionId>, subject: Option<&Subject>) {
+        self.listeners.tell(Event { at: self.now(), kind, session, subject: subject.cloned() });
+    }
+
+    pub(crate) fn tell_failure(&self, error: &Error) {
+        self.tell(EventKind::StoreFailed(format!("{error:?}")), None, None);
+    }
+
+    /// Starts sweeping in the background, once, where there is a runtime to do it in.
+    pub(crate) fn start_sweeping(self: &Arc<Self>) {
+        if self.sweeping.get().is_none() && self.sweeping.set(()).is_ok() {
+            sweep::in_background(self);
+        }
+    }
+
+    pub(crate) fn index(&self) -> Result<&dyn Index, Error> {
+        self.store.index().ok_or_else(|| {
+            Error::unsupported(format!(
+                "the {} store can't find sessions by their subject",
+                self.store.kind()
+            ))
+        })
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (store, policy) = (self.engine.store.kind(), &self.engine.policy);
+        f.debug_struct("Sessions").field("store", &store).field("policy", policy).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Subjects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subjects").field("store", &self.engine.store.kind()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (store, policy) = (self.store.kind(), &self.policy);
+        f.debug_struct("Builder").field("store", &store).field("policy", policy).finish_non_exhaustive()
+    }
+}
