@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::OnceCell};
 
 use crate::{
-    Error, Session,
+    Error, Session, Sessions,
     client::Client,
     commit::Work,
     deadline::within,
@@ -80,6 +80,12 @@ impl Exchange {
             state: Mutex::new(state),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Whether this exchange is with these sessions.
+    #[must_use]
+    pub fn is_of(&self, sessions: &Sessions) -> bool {
+        Arc::ptr_eq(&self.shared.engine, &sessions.engine)
     }
 
     /// The request's session, loaded at the first call. `cookies` are the values of its `Cookie` headers, and
@@ -228,7 +234,10 @@ impl Shared {
         let intent = std::mem::replace(&mut state.intent, Intent::new(self.engine.policy.record_bytes_max));
         let mut work = Work::new(&self.engine, self.arrived, state, intent);
         match work.plan() {
-            Err(error) => Commit::done(Err(error)),
+            Err(error) => {
+                log(&error);
+                Commit::done(Err(error))
+            }
             Ok(Plan { action: cloakroom_core::exchange::Action::Nothing, cookie: None }) => {
                 Commit::done(Ok(Outcome::unchanged()))
             }
@@ -237,16 +246,21 @@ impl Shared {
                 let engine = Arc::clone(&self.engine);
                 Commit::running(async move {
                     let result = within(deadline, kind, work.run(plan)).await;
-                    if let Err(error) = &result
-                        && error.is_unavailable()
-                    {
-                        engine.tell_failure(error);
+                    match &result {
+                        Err(error) if error.is_unavailable() => engine.tell_failure(error),
+                        Err(error) if !error.is_lost() => log(error),
+                        _ => {}
                     }
                     result
                 })
             }
         }
     }
+}
+
+/// What only the application's developers can mend.
+fn log(error: &Error) {
+    tracing::error!(target: "cloakroom", "the session couldn't be stored: {error:?}");
 }
 
 impl State {

@@ -1,0 +1,81 @@
+//! The future of a response: the inner service's, then the commit.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use cloakroom::{
+    Error, Exchange,
+    exchange::{Commit, Outcome},
+};
+use http::{HeaderMap, HeaderValue, Response, header};
+use pin_project_lite::pin_project;
+
+use crate::Problem;
+
+pin_project! {
+    /// A response on its way through [`SessionService`](crate::SessionService).
+    pub struct ResponseFuture<F, R> {
+        #[pin]
+        inner: F,
+        // None where a layer above commits.
+        exchange: Option<Exchange>,
+        is_safe: bool,
+        committing: Option<(Commit, Response<R>)>,
+    }
+}
+
+impl<F, R> ResponseFuture<F, R> {
+    pub(crate) fn new(inner: F, exchange: Option<Exchange>, is_safe: bool) -> Self {
+        Self { inner, exchange, is_safe, committing: None }
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F, R>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: From<String>,
+{
+    type Output = Result<Response<R>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if this.committing.is_none() {
+            let response = ready!(this.inner.poll(context))?;
+            let Some(exchange) = this.exchange.take() else { return Poll::Ready(Ok(response)) };
+            *this.committing = Some((exchange.commit(), response));
+        }
+        let Some((commit, _)) = this.committing else { return Poll::Pending };
+        let committed = ready!(Pin::new(commit).poll(context));
+        let Some((_, response)) = this.committing.take() else { return Poll::Pending };
+        Poll::Ready(Ok(finish(committed, response, *this.is_safe)))
+    }
+}
+
+fn finish<R: From<String>>(
+    committed: Result<Outcome, Error>,
+    mut response: Response<R>,
+    is_safe: bool,
+) -> Response<R> {
+    match committed.and_then(|outcome| set_headers(response.headers_mut(), &outcome)) {
+        Ok(()) => response,
+        Err(error) => Problem::from(error).into_response_for(is_safe),
+    }
+}
+
+fn set_headers(headers: &mut HeaderMap, outcome: &Outcome) -> Result<(), Error> {
+    if let Some(set_cookie) = &outcome.set_cookie {
+        let mut value = HeaderValue::from_str(set_cookie.expose())
+            .map_err(|_| Error::invalid("the cookie's name, path or domain can't stand in a header"))?;
+        value.set_sensitive(true);
+        headers.append(header::SET_COOKIE, value);
+        // A shared cache that stored this would hand the token to the next visitor (CVE-2023-30861).
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    if outcome.was_loaded {
+        headers.append(header::VARY, HeaderValue::from_static("cookie"));
+    }
+    Ok(())
+}
