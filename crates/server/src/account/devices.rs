@@ -1,0 +1,109 @@
+//! "Your devices": the sessions of whoever is signed in.
+
+use std::time::{Duration, SystemTime};
+
+use askama::Template;
+use axum::Form;
+use axum::extract::State;
+use axum::response::Response;
+use cloakroom::store::Summary;
+use cloakroom::{SessionId, Subjects, Timestamp};
+use cloakroom_tower::{Authenticated, Problem};
+use serde::Deserialize;
+
+use super::ago::Ago;
+use super::demo::Account;
+use crate::page::{self, Frame};
+
+/// More than anybody looks through.
+const DEVICES_MAX: usize = 50;
+
+const PATH: &str = "/devices";
+
+#[derive(Template)]
+#[template(path = "devices.html")]
+struct DevicesPage {
+    frame: Frame,
+    name: &'static str,
+    devices: Vec<Device>,
+    /// There are others that are not shown.
+    more: bool,
+}
+
+struct Device {
+    id: SessionId,
+    label: Box<str>,
+    is_this_one: bool,
+    signed_in: Ago,
+    last_active: Ago,
+}
+
+#[derive(Deserialize)]
+pub(super) struct SignOutForm {
+    session: String,
+}
+
+pub(super) async fn show(
+    visitor: Authenticated,
+    State(subjects): State<Subjects>,
+) -> Result<Response, Problem> {
+    let mut listed = subjects.list(&visitor.subject, None, DEVICES_MAX + 1).await?;
+    let more = listed.len() > DEVICES_MAX;
+    listed.truncate(DEVICES_MAX);
+    // This one first, then the most recently used.
+    listed.sort_by_key(|summary| (Some(summary.id) != visitor.id(), std::cmp::Reverse(summary.times.active)));
+    let now = SystemTime::now();
+    let devices = listed.into_iter().map(|summary| Device::new(summary, visitor.id(), now)).collect();
+    let frame = Frame::of(&visitor)?;
+    let name = Account::signed_in(&visitor).map_or("the user", |account| account.name);
+    Ok(page::render_private(&DevicesPage { frame, name, devices, more }))
+}
+
+pub(super) async fn sign_out(
+    visitor: Authenticated,
+    State(subjects): State<Subjects>,
+    Form(form): Form<SignOutForm>,
+) -> Result<Response, Problem> {
+    let ended = match form.session.parse::<SessionId>() {
+        // One's own sessions only: the library checks whose it is.
+        Ok(id) => subjects.end_one(&visitor.subject, id).await?,
+        Err(_) => false,
+    };
+    let message = if ended { "Signed out that device." } else { "That device was signed out already." };
+    Ok(page::redirect_saying(&visitor, PATH, message)?)
+}
+
+pub(super) async fn sign_out_others(
+    visitor: Authenticated,
+    State(subjects): State<Subjects>,
+) -> Result<Response, Problem> {
+    let message = match subjects.end(&visitor.subject, visitor.id()).await?.len() {
+        0 => "No other device was signed in.".to_owned(),
+        1 => "Signed out one other device.".to_owned(),
+        count => format!("Signed out {count} other devices."),
+    };
+    Ok(page::redirect_saying(&visitor, PATH, &message)?)
+}
+
+impl Device {
+    fn new(summary: Summary, this: Option<SessionId>, now: SystemTime) -> Self {
+        Self {
+            id: summary.id,
+            label: summary.client.unwrap_or_else(|| "Unknown device".into()),
+            is_this_one: Some(summary.id) == this,
+            signed_in: Ago::new(system_time(summary.times.started), now),
+            last_active: Ago::new(system_time(summary.times.active), now),
+        }
+    }
+
+    fn is_phone(&self) -> bool {
+        self.label.contains("iPhone") || self.label.contains("Android")
+    }
+}
+
+/// A time that the system can't hold would be a stored one gone wrong; it shows as long ago.
+fn system_time(at: Timestamp) -> SystemTime {
+    SystemTime::UNIX_EPOCH
+        .checked_add(Duration::from_millis(at.as_millis()))
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}
