@@ -33,6 +33,7 @@
 pub mod cases;
 mod fixture;
 mod harness;
+mod race;
 mod suite;
 mod tested;
 

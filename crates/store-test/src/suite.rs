@@ -40,7 +40,48 @@ macro_rules! __declare {
 macro_rules! __cases {
     (store => $then:ident $with:tt) => {
         $crate::$then! { $with
+            records::every_field_round_trips,
+            records::values_round_trip_byte_for_byte,
+            records::names_round_trip_and_never_mix,
+            records::the_largest_record_round_trips,
+            records::ids_that_look_alike_never_mix,
+            records::versions_of_all_64_bits_round_trip_and_compare,
+            records::times_far_away_round_trip,
+            records::subjects_round_trip,
+            records::an_authority_with_a_history_round_trips,
             create::a_created_session_is_found,
+            create::the_kind_is_one_word,
+            create::a_create_never_overwrites_a_living_session,
+            create::r_revive_a_create_never_overwrites_an_expired_session,
+            create::r_revive_a_create_never_overwrites_a_tombstone,
+            replace::a_replace_stores_every_field,
+            replace::a_replace_with_another_version_conflicts_and_changes_nothing,
+            replace::a_replace_leaves_other_sessions_alone,
+            replace::r_revive_a_replace_after_an_end_is_gone,
+            replace::r_revive_a_replace_after_expiry_is_gone,
+            replace::r_revive_a_replace_of_an_unknown_session_is_gone,
+            touch::a_touch_moves_activity_and_nothing_else,
+            touch::a_touch_never_moves_activity_back,
+            touch::a_touch_is_in_no_writes_way,
+            touch::a_touch_leaves_other_sessions_alone,
+            touch::r_revive_a_touch_after_an_end_is_gone,
+            touch::r_revive_a_touch_after_expiry_is_gone,
+            touch::r_revive_a_touch_of_an_unknown_session_is_gone,
+            end::an_end_leaves_its_tombstone,
+            end::a_tombstone_is_gone_when_it_expires,
+            end::a_conditional_end_conflicts_with_another_version,
+            end::an_unconditional_end_asks_for_no_version,
+            end::a7_4_1_an_end_is_final,
+            end::an_end_leaves_other_sessions_alone,
+            end::r_revive_an_end_of_what_is_gone_leaves_nothing,
+            expiry::a7_3_1_an_idle_session_is_gone_at_its_timeout,
+            expiry::a7_3_1_activity_moves_the_idle_timeout,
+            expiry::a7_3_1_every_operation_draws_the_line_at_the_same_instant,
+            expiry::a7_3_1_timeouts_are_each_sessions_own,
+            expiry::a7_3_2_constant_activity_never_passes_the_absolute_end,
+            expiry::a7_3_2_activity_from_the_future_never_moves_the_absolute_end,
+            expiry::n_reauth_a_replace_begins_both_timeouts_anew,
+            expiry::a7_3_1_of_many_sessions_exactly_the_expired_are_gone,
         }
     };
     (index => $then:ident $with:tt) => {
@@ -49,15 +90,23 @@ macro_rules! __cases {
     };
     (no_index => $then:ident $with:tt) => {
         $crate::$then! { $with
-            index::a_store_declared_without_an_index_has_none,
+            listing::a_store_declared_without_an_index_has_none,
         }
     };
     (sweep => $then:ident $with:tt) => {
         $crate::$then! { $with
+            sweep::a_sweep_removes_what_has_expired_and_nothing_else,
+            sweep::a_sweep_goes_by_the_latest_expiry,
+            sweep::a7_3_2_a_sweep_removes_active_sessions_at_their_absolute_end,
+            sweep::a_sweep_is_bounded_and_says_whether_more_is_left,
+            sweep::a_sweep_removes_expired_tombstones_only,
+            sweep::r_revive_writes_after_a_sweep_are_gone,
+            sweep::sweeps_under_load_take_nothing_that_lives,
         }
     };
     (no_sweep => $then:ident $with:tt) => {
         $crate::$then! { $with
+            sweep::a_store_declared_without_a_sweep_removes_nothing,
         }
     };
     (volatile $index:ident => $then:ident $with:tt) => {};

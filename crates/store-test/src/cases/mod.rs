@@ -3,4 +3,10 @@
 //! A case whose name begins with the id of a row of the security conformance table proves that row.
 
 pub mod create;
-pub mod index;
+pub mod end;
+pub mod expiry;
+pub mod listing;
+pub mod records;
+pub mod replace;
+pub mod sweep;
+pub mod touch;
