@@ -1,0 +1,230 @@
+//! The programs that tests drive: found, or installed as Debian packages, or left out by name.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::process;
+
+/// A program some tests need. A new one is one line in [`TOOLS`].
+#[derive(Debug, PartialEq, Eq)]
+struct Tool {
+    /// What `--without` leaves out; programs that are of no use without each other share it.
+    name: &'static str,
+    binary: &'static str,
+    /// The Debian package that has the binary.
+    package: &'static str,
+    needed_by: &'static str,
+}
+
+const fn tool(
+    name: &'static str,
+    binary: &'static str,
+    package: &'static str,
+    needed_by: &'static str,
+) -> Tool {
+    Tool { name, binary, package, needed_by }
+}
+
+const TOOLS: &[Tool] = &[
+    tool("chromium", "chromium", "chromium", BROWSER_TESTS),
+    tool("chromium", "chromedriver", "chromium-driver", BROWSER_TESTS),
+    tool("sqlite3", "sqlite3", "sqlite3", "the tests that read the embedded file from the command line"),
+];
+
+const BROWSER: &str = "chromium";
+const BROWSER_TESTS: &str = "the browser tests";
+/// Set to 1 when a browser is there: a plain `cargo test` skips the browser tests.
+const BROWSER_SWITCH: &str = "CLOAKROOM_BROWSER_TESTS";
+/// The names left out, with commas between them: tests that need one of them skip.
+const LEFT_OUT: &str = "CLOAKROOM_TEST_WITHOUT";
+
+const INSTALL_LIMIT: Duration = Duration::from_secs(900);
+const QUICK_LIMIT: Duration = Duration::from_secs(60);
+
+/// What the tests are told about the programs: environment variables.
+#[derive(Debug, Default)]
+pub(crate) struct Environment {
+    set: Vec<(String, OsString)>,
+    unset: Vec<&'static str>,
+}
+
+impl Environment {
+    pub(crate) fn apply(&self, command: &mut Command) {
+        for name in &self.unset {
+            command.env_remove(name);
+        }
+        command.envs(self.set.iter().map(|(name, value)| (name, value)));
+    }
+}
+
+/// The names `--without` takes.
+pub(crate) fn names() -> Vec<&'static str> {
+    let mut names: Vec<_> = TOOLS.iter().map(|tool| tool.name).collect();
+    names.dedup();
+    names
+}
+
+/// What was left out, in words for the closing report.
+pub(crate) fn left_out(without: &[String]) -> Vec<String> {
+    let mut lines: Vec<_> = TOOLS
+        .iter()
+        .filter(|tool| without.iter().any(|name| name == tool.name))
+        .map(|tool| format!("LEFT OUT: {} (--without): {} did not run", tool.name, tool.needed_by))
+        .collect();
+    lines.dedup();
+    lines
+}
+
+/// Installs what is missing, and says where everything is.
+pub(crate) fn prepare(root: &Path, without: &[String]) -> Result<Environment, String> {
+    components(root)?;
+    let wanted: Vec<_> = TOOLS.iter().filter(|tool| without.iter().all(|name| name != tool.name)).collect();
+    let missing: Vec<_> = wanted.iter().copied().filter(|tool| tool.find().is_none()).collect();
+    if !missing.is_empty() {
+        install(&missing)?;
+    }
+    let mut environment = Environment { unset: vec![BROWSER_SWITCH, LEFT_OUT], ..Environment::default() };
+    for tool in &wanted {
+        let path = tool.find().ok_or_else(|| {
+            format!("{} is still missing after installing the package {}", tool.binary, tool.package)
+        })?;
+        println!("{}: {}", tool.binary, path.display());
+        environment.set.push((tool.variable(), path.into_os_string()));
+    }
+    if wanted.iter().any(|tool| tool.name == BROWSER) {
+        environment.set.push((BROWSER_SWITCH.to_owned(), "1".into()));
+    }
+    if !without.is_empty() {
+        environment.set.push((LEFT_OUT.to_owned(), without.join(",").into()));
+    }
+    Ok(environment)
+}
+
+impl Tool {
+    /// Tells tests where the program is: `CLOAKROOM_CHROMEDRIVER`. Set by a person, it names another copy.
+    fn variable(&self) -> String {
+        format!("CLOAKROOM_{}", self.binary.to_uppercase().replace('-', "_"))
+    }
+
+    fn find(&self) -> Option<PathBuf> {
+        let named = env::var_os(self.variable()).map(PathBuf::from);
+        named.filter(|path| path.is_file()).or_else(|| find(self.binary))
+    }
+}
+
+/// Servers live in the system folders, which are not on every user's path.
+fn find(binary: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    env::split_paths(&path).chain(system).map(|folder| folder.join(binary)).find(|path| path.is_file())
+}
+
+/// rustfmt and clippy are not in rustup's minimal profile.
+fn components(root: &Path) -> Result<(), String> {
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        let there = || process::capture(process::cargo(root).args([subcommand, "--version"]), QUICK_LIMIT);
+        if there().is_ok() {
+            continue;
+        }
+        process::run(Command::new("rustup").args(["component", "add", component]), INSTALL_LIMIT, |_| {})
+            .map_err(|error| format!("the Rust component {component} is missing: {error}"))?;
+        there()?;
+    }
+    Ok(())
+}
+
+fn install(missing: &[&Tool]) -> Result<(), String> {
+    let packages: Vec<_> = missing.iter().map(|tool| tool.package).collect();
+    let may = find("apt-get").is_some() && is_root();
+    let installed =
+        if may { apt_install(&packages) } else { Err("only root on Debian may install".to_owned()) };
+    installed.map_err(|reason| advice(missing, &reason))
+}
+
+/// Debian's package lists may be absent or old: they are fetched when the first try fails, once.
+fn apt_install(packages: &[&str]) -> Result<(), String> {
+    let install = || {
+        let mut command = apt_get();
+        command.args(["install", "--yes", "--no-install-recommends"]).args(packages);
+        process::run(&mut command, INSTALL_LIMIT, |_| {})
+    };
+    install().or_else(|_| {
+        process::run(apt_get().arg("update"), INSTALL_LIMIT, |_| {})?;
+        install()
+    })
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-o", "Dpkg::Use-Pty=0"]);
+    // Another installation may be at work, on a machine that has just started.
+    command.args(["-o", "DPkg::Lock::Timeout=120"]);
+    command
+}
+
+fn is_root() -> bool {
+    process::capture(Command::new("id").arg("-u"), QUICK_LIMIT).is_ok_and(|id| id.trim() == "0")
+}
+
+fn advice(missing: &[&Tool], reason: &str) -> String {
+    let mut message = String::new();
+    for Tool { name, binary, package, needed_by } in missing {
+        message += &format!(
+            "{binary} is missing (package {package}): {needed_by} need it, or pass --without {name}\n"
+        );
+    }
+    let packages: Vec<_> = missing.iter().map(|tool| tool.package).collect();
+    message + &format!("could not install: {reason}\nas root: apt-get install {}", packages.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVER: Tool = tool("redis", "redis-server", "redis-server", "the Redis tests");
+
+    #[test]
+    fn a_tools_variable_is_made_from_its_binary() {
+        assert_eq!(SERVER.variable(), "CLOAKROOM_REDIS_SERVER");
+    }
+
+    #[test]
+    fn binaries_are_found_on_the_path_by_their_whole_name() {
+        assert!(find("sh").is_some_and(|path| path.is_absolute()));
+        assert_eq!(find("no-such-program-anywhere"), None);
+    }
+
+    #[test]
+    fn advice_names_the_package_the_command_and_the_way_around() {
+        let advice = advice(&[&SERVER], "it rained");
+        for part in
+            ["redis-server is missing", "--without redis", "it rained", "apt-get install redis-server"]
+        {
+            assert!(advice.contains(part), "{part} is not in: {advice}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_said_once() {
+        assert_eq!(
+            left_out(&["chromium".to_owned()]),
+            ["LEFT OUT: chromium (--without): the browser tests did not run"]
+        );
+        assert!(left_out(&[]).is_empty());
+        assert_eq!(names(), ["chromium", "sqlite3"]);
+    }
+
+    #[test]
+    fn a_tests_environment_says_what_is_left_out_and_nothing_stale() {
+        let without: Vec<String> = names().iter().map(|&name| name.to_owned()).collect();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut command = Command::new("true");
+        prepare(root, &without).unwrap().apply(&mut command);
+        let variables: Vec<_> = command.get_envs().collect();
+        assert!(variables.contains(&(BROWSER_SWITCH.as_ref(), None)), "{variables:?}");
+        assert!(variables.contains(&(LEFT_OUT.as_ref(), Some("chromium,sqlite3".as_ref()))), "{variables:?}");
+    }
+}
