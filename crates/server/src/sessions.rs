@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cloakroom::cookie::CookiePolicy;
 use cloakroom::{Lifetime, MemoryStore, Policy, Sessions};
+use cloakroom_sqlite::SqliteStore;
 
 use crate::settings::{self, Fault, Faults, Key, Problem, Setting, Settings, StoreUrl, Transport};
 
@@ -38,11 +39,11 @@ impl Rules {
     }
 }
 
-/// Opens the store.
-pub(crate) async fn open(settings: &Settings, rules: Rules) -> Result<Sessions, cloakroom::Error> {
+/// Opens the store. It may wait for a disk or a lock, so this is for the start, before anybody is served.
+pub(crate) fn open(settings: &Settings, rules: Rules) -> Result<Sessions, cloakroom::Error> {
     let builder = match &settings.store.value {
         StoreUrl::Memory => Sessions::builder(MemoryStore::new()),
-        StoreUrl::Sqlite(_) => return Err(cloakroom::Error::unsupported("this build has no sqlite store")),
+        StoreUrl::Sqlite(path) => Sessions::builder(SqliteStore::open(path)?),
     };
     let deadline = Duration::from_millis(settings.store_deadline_ms.value);
     builder.policy(rules.policy).cookie(rules.cookie).deadline(deadline).build()

@@ -52,8 +52,11 @@ impl Visitor {
     }
 
     pub fn get_with(&self, url: &str, headers: &[(&str, &str)]) -> Reply {
-        let mut request = self.agent.get(url).header("user-agent", self.user_agent).header("accept", "text/html");
-        for (name, value) in self.cookies().iter().map(|cookies| ("cookie", cookies.as_str())).chain(headers.iter().copied()) {
+        let mut request =
+            self.agent.get(url).header("user-agent", self.user_agent).header("accept", "text/html");
+        for (name, value) in
+            self.cookies().iter().map(|cookies| ("cookie", cookies.as_str())).chain(headers.iter().copied())
+        {
             request = request.header(name, value);
         }
         self.take_in(request.call().expect("the server answers"))
@@ -65,8 +68,11 @@ impl Visitor {
     }
 
     pub fn post_with(&self, url: &str, form: &[(&str, &str)], headers: &[(&str, &str)]) -> Reply {
-        let mut request = self.agent.post(url).header("user-agent", self.user_agent).header("accept", "text/html");
-        for (name, value) in self.cookies().iter().map(|cookies| ("cookie", cookies.as_str())).chain(headers.iter().copied()) {
+        let mut request =
+            self.agent.post(url).header("user-agent", self.user_agent).header("accept", "text/html");
+        for (name, value) in
+            self.cookies().iter().map(|cookies| ("cookie", cookies.as_str())).chain(headers.iter().copied())
+        {
             request = request.header(name, value);
         }
         self.take_in(request.send_form(form.iter().copied()).expect("the server answers"))
@@ -89,7 +95,8 @@ impl Visitor {
         let mut jar = self.jar.lock().expect("no test panicked");
         for cookie in response.headers().get_all("set-cookie") {
             let cookie = cookie.to_str().expect("a cookie is text");
-            let (name, value) = cookie.split(';').next().and_then(|pair| pair.split_once('=')).expect("a pair");
+            let (name, value) =
+                cookie.split(';').next().and_then(|pair| pair.split_once('=')).expect("a pair");
             if cookie.contains("Max-Age=0") {
                 jar.remove(name);
             } else {
