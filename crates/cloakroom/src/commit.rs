@@ -65,9 +65,15 @@ impl Work {
         }
     }
 
+    /// Whether the request wants nothing of the session, so that whatever is to be stored can wait for the next one.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.intent.is_empty()
+    }
+
     pub(crate) fn plan(&mut self) -> Result<Plan, Error> {
         let engine = &*self.engine;
-        let client = self.client.map(Client::describe);
+        // Only a request that wants something can begin a session.
+        let client = self.client.filter(|_| !self.is_reading()).map(Client::describe);
         let mut circumstances = Circumstances {
             policy: &engine.policy,
             presented: self.presented.as_ref().map(Token::secret),
@@ -94,7 +100,9 @@ impl Work {
                 Step::Done(outcome) => return Ok(outcome),
                 Step::Replan => {}
                 Step::Stale => {
-                    if let (None, Some(id)) = (&turn, self.began.as_ref().map(|record| record.id)) {
+                    if let (None, Some(id)) = (&turn, self.began.as_ref().map(|record| record.id))
+                        && !self.is_reading()
+                    {
                         turn = Some(engine.queue(id).lock().await);
                     }
                     self.back_off(attempt).await?;

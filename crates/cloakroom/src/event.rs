@@ -138,12 +138,16 @@ impl Listeners {
         }
         match kind {
             EventKind::StoreFailed(_) | EventKind::Rejected(Rejection::Reused) => trace!(WARN),
-            EventKind::Ended(_) | EventKind::Authenticated | EventKind::Lost | EventKind::Rejected(_) => {
-                trace!(INFO)
-            }
-            EventKind::Created | EventKind::Changed | EventKind::Rotated | EventKind::Expired => {
-                trace!(DEBUG)
-            }
+            EventKind::Ended(_)
+            | EventKind::Authenticated
+            | EventKind::Lost
+            | EventKind::Rejected(Rejection::WrongSecret) => trace!(INFO),
+            // Dead cookies, which browsers bring in any number, and ordinary life.
+            EventKind::Rejected(_)
+            | EventKind::Created
+            | EventKind::Changed
+            | EventKind::Rotated
+            | EventKind::Expired => trace!(DEBUG),
         }
         for subscriber in &self.0 {
             subscriber.on_event(&event);

@@ -243,7 +243,7 @@ impl Shared {
             }
             Ok(plan) => {
                 let (deadline, kind) = (self.engine.deadline, self.engine.store.kind());
-                let engine = Arc::clone(&self.engine);
+                let (engine, is_reading) = (Arc::clone(&self.engine), work.is_reading());
                 Commit::running(async move {
                     let result = within(deadline, kind, work.run(plan)).await;
                     match &result {
@@ -251,7 +251,8 @@ impl Shared {
                         Err(error) if !error.is_lost() => log(error),
                         _ => {}
                     }
-                    result
+                    // Noted activity and rotation are housekeeping: they never fail a request that only reads.
+                    if is_reading { result.or_else(|_| Ok(Outcome::unchanged())) } else { result }
                 })
             }
         }

@@ -1,0 +1,107 @@
+//! Ending sessions from elsewhere.
+
+use std::time::Duration;
+
+use cloakroom::{MemoryStore, Sessions, clock::ManualClock};
+
+use crate::browser::{Browser, subject};
+
+async fn three_of_ada_and_one_of_grace(sessions: &Sessions) -> [Browser; 4] {
+    let mut browsers = [(); 4].map(|()| Browser::default());
+    for (browser, user) in browsers.iter_mut().zip(["ada", "ada", "ada", "grace"]) {
+        browser.login(sessions, user).await;
+    }
+    browsers
+}
+
+async fn living(sessions: &Sessions, browsers: &[Browser]) -> Vec<bool> {
+    let mut living = Vec::new();
+    for browser in browsers {
+        living.push(browser.subject(sessions).await.is_some());
+    }
+    living
+}
+
+fn sessions() -> Sessions {
+    Sessions::builder(MemoryStore::new()).build().unwrap()
+}
+
+#[tokio::test]
+async fn a7_5_2_a_user_lists_and_ends_their_own_sessions() {
+    let sessions = sessions();
+    let browsers = three_of_ada_and_one_of_grace(&sessions).await;
+    let subjects = sessions.subjects().unwrap();
+    let listed = subjects.list(&subject("ada"), None, 10).await.unwrap();
+    assert_eq!(listed.len(), 3);
+    assert!(listed.iter().all(|summary| summary.client.as_deref() == Some("Firefox on Linux")));
+    let second = browsers[1].request(&sessions).await.1.id().unwrap();
+    assert!(!subjects.end_one(&subject("grace"), second).await.unwrap(), "not hers");
+    assert!(subjects.end_one(&subject("ada"), second).await.unwrap());
+    assert!(!subjects.end_one(&subject("ada"), second).await.unwrap(), "not twice");
+    assert_eq!(living(&sessions, &browsers).await, [true, false, true, true]);
+}
+
+#[tokio::test]
+async fn a7_4_3_the_other_sessions_end_and_the_current_one_stays() {
+    let sessions = sessions();
+    let browsers = three_of_ada_and_one_of_grace(&sessions).await;
+    let current = browsers[0].request(&sessions).await.1.id();
+    let ended = sessions.subjects().unwrap().end(&subject("ada"), current).await.unwrap();
+    assert_eq!(ended.len(), 2);
+    assert_eq!(living(&sessions, &browsers).await, [true, false, false, true]);
+}
+
+#[tokio::test]
+async fn a7_4_2_a7_4_5_all_of_a_users_sessions_end_and_then_everybodys() {
+    let clock = ManualClock::default();
+    let sessions = Sessions::builder(MemoryStore::new()).clock(clock.clone()).build().unwrap();
+    let mut browsers = three_of_ada_and_one_of_grace(&sessions).await;
+    let subjects = sessions.subjects().unwrap();
+    subjects.end(&subject("ada"), None).await.unwrap();
+    assert_eq!(living(&sessions, &browsers).await, [false, false, false, true]);
+    clock.advance(Duration::from_secs(5));
+    browsers[0].login(&sessions, "ada").await;
+    subjects.end_started_before(sessions.now()).await.unwrap();
+    assert_eq!(living(&sessions, &browsers).await, [true, false, false, false]);
+    assert!(subjects.list(&subject("grace"), None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_login_in_progress_during_a_revocation_is_withdrawn() {
+    let clock = ManualClock::default();
+    let sessions = Sessions::builder(MemoryStore::new()).clock(clock.clone()).build().unwrap();
+    for is_anonymous_session in [false, true] {
+        let mut browser = Browser::default();
+        if is_anonymous_session {
+            let key = cloakroom::Key::<u8>::new("n");
+            browser.visit(&sessions, |session| session.insert(key, &1).unwrap()).await.unwrap();
+        }
+        let (login, session) = browser.request(&sessions).await;
+        session.login(subject("ada")).unwrap();
+        clock.advance(Duration::from_millis(10));
+        sessions.subjects().unwrap().end(&subject("ada"), None).await.unwrap();
+        assert!(login.commit().await.unwrap_err().is_lost());
+        assert!(sessions.subjects().unwrap().list(&subject("ada"), None, 10).await.unwrap().is_empty());
+        clock.advance(Duration::from_millis(10));
+        browser.cookie = None;
+        browser.login(&sessions, "ada").await;
+        assert!(browser.subject(&sessions).await.is_some(), "a later login isn't meant");
+        clock.advance(Duration::from_millis(10));
+        sessions.subjects().unwrap().end(&subject("ada"), None).await.unwrap();
+        clock.advance(Duration::from_millis(10));
+    }
+}
+
+#[tokio::test]
+async fn w_06_an_ended_session_is_dead_to_requests_under_way() {
+    let sessions = sessions();
+    let mut browser = Browser::default();
+    let id = browser.login(&sessions, "ada").await;
+    let (slow, session) = browser.request(&sessions).await;
+    session.update(cloakroom::Key::<u32>::new("n"), |n| *n += 1).unwrap();
+    let (reader, _) = browser.request(&sessions).await;
+    assert!(sessions.end(id).await.unwrap());
+    assert!(slow.commit().await.unwrap_err().is_lost());
+    assert!(reader.commit().await.is_ok(), "who only read passes");
+    assert!(!sessions.end(id).await.unwrap());
+}
