@@ -1,31 +1,44 @@
 //! Running things at once.
 
-use std::{future::Future, panic, sync::Arc};
+use std::{future::Future, panic, pin::Pin, sync::Arc};
 
 use tokio::{sync::Barrier, task::JoinHandle};
 
 /// Runs every future in a task of its own, all of them let go at once. The answers, in order.
-pub(crate) async fn all<F>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output>
+///
+/// Boxed, so that it borrows nothing of the iterator and can itself be run beside something else.
+pub(crate) fn all<F>(futures: impl IntoIterator<Item = F>) -> BoxFuture<Vec<F::Output>>
 where
     F: Future<Output: Send> + Send + 'static,
 {
     let futures: Vec<_> = futures.into_iter().collect();
-    let barrier = Arc::new(Barrier::new(futures.len()));
-    let tasks: Vec<_> = futures
-        .into_iter()
-        .map(|future| {
-            let barrier = Arc::clone(&barrier);
-            tokio::spawn(async move {
-                barrier.wait().await;
-                future.await
+    Box::pin(async move {
+        let barrier = Arc::new(Barrier::new(futures.len()));
+        let tasks: Vec<_> = futures
+            .into_iter()
+            .map(|future| {
+                let barrier = Arc::clone(&barrier);
+                tokio::spawn(async move {
+                    barrier.wait().await;
+                    future.await
+                })
             })
-        })
-        .collect();
-    let mut answers = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        answers.push(joined(task).await);
+            .collect();
+        let mut answers = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            answers.push(joined(task).await);
+        }
+        answers
+    })
+}
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Lets others go first, a number of times: so that over many rounds things meet at different points.
+pub(crate) async fn waited(times: u64) {
+    for _ in 0..times {
+        tokio::task::yield_now().await;
     }
-    answers
 }
 
 /// Runs two futures in tasks of their own, let go at once.

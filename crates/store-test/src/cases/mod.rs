@@ -2,11 +2,14 @@
 //!
 //! A case whose name begins with the id of a row of the security conformance table proves that row.
 
+pub mod concurrency;
 pub mod create;
 pub mod end;
 pub mod expiry;
+pub mod index_races;
 pub mod listing;
 pub mod records;
 pub mod replace;
+pub mod revocation;
 pub mod sweep;
 pub mod touch;

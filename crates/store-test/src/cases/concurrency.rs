@@ -1,0 +1,209 @@
+//! Many writers of one session: compare-and-swap loses nothing and lets nobody win twice.
+
+use cloakroom::store::{Store, Written};
+use cloakroom_core::Record;
+
+use crate::{
+    Harness,
+    fixture::{T0, changed, data, session, session_of, tombstone, version},
+    race,
+    tested::{Seen, Tested},
+};
+
+/// Of racing creates of one id exactly one is stored, and it is the one that is found.
+pub async fn of_racing_creates_exactly_one_is_stored<H: Harness>(harness: H) {
+    let store = Tested::open(&harness).await;
+    for round in 0..40 {
+        let rivals: Vec<_> = (0..8).map(|n| session_of(&format!("user-{n}"), round, T0)).collect();
+        let answers = race::all(rivals.iter().cloned().map(|record| {
+            let store = store.clone();
+            async move { store.create(&record, T0).await }
+        }))
+        .await;
+        let winner = the_one(&rivals, &answers, Written::Conflict);
+        assert_eq!(store.load(winner.id, T0).await, Seen::found(winner));
+    }
+}
+
+/// Of racing replaces that expect the same version exactly one is stored; the others are told Conflict.
+pub async fn of_racing_replaces_exactly_one_is_stored<H: Harness>(harness: H) {
+    let store = Tested::open(&harness).await;
+    let mut stored = session(1, T0);
+    assert_eq!(store.create(&stored, T0).await, Written::Stored);
+    for _ in 0..60 {
+        let rivals: Vec<_> = (0..10).map(|_| changed(&stored)).collect();
+        let answers = race::all(rivals.iter().cloned().map(|record| {
+            let (store, expected) = (store.clone(), stored.version);
+            async move { store.replace(&record, expected, T0).await }
+        }))
+        .await;
+        let winner = the_one(&rivals, &answers, Written::Conflict).clone();
+        assert_eq!(store.load(winner.id, T0).await, Seen::found(&winner));
+        stored = winner;
+    }
+}
+
+/// Of racing ends exactly one is stored, and its tombstone is the one that is found; the others are told Gone.
+pub async fn of_racing_ends_exactly_one_is_stored<H: Harness>(harness: H) {
+    let store = Tested::open(&harness).await;
+    for round in 0..40 {
+        let record = session(round, T0);
+        assert_eq!(store.create(&record, T0).await, Written::Stored);
+        let rivals: Vec<_> = (0..8).map(|_| tombstone(record.id, T0)).collect();
+        let answers = race::all(rivals.iter().copied().enumerate().map(|(n, tombstone)| {
+            let (store, expected) = (store.clone(), (n % 2 == 0).then_some(record.version));
+            async move { store.end(tombstone, expected, T0).await }
+        }))
+        .await;
+        let winner = *the_one(&rivals, &answers, Written::Gone);
+        assert_eq!(store.load(record.id, T0).await, Seen::Ended(winner));
+    }
+}
+
+/// Two hundred increments by eight writers, each a load and a compare-and-swap that is tried again on Conflict: the
+/// count is two hundred.
+pub async fn no_update_is_lost<H: Harness>(harness: H) {
+    let store = Tested::open(&harness).await;
+    let record = Record { data: data(r#"{"count":0}"#), ..session(1, T0) };
+    assert_eq!(store.create(&record, T0).await, Written::Stored);
+    race::all((0..8).map(|_| increments(store.clone(), record.clone(), 25))).await;
+    let found = store.load(record.id, T0).await.record().map(|record| record.data);
+    assert_eq!(found, Some(data(r#"{"count":200}"#)));
+}
+
+async fn increments<S: Store>(store: Tested<S>, record: Record, times: u32) {
+    for _ in 0..times {
+        loop {
+            let Some(stored) = store.load(record.id, T0).await.record() else {
+                panic!("the session is gone")
+            };
+            let next = Record { version: version(), data: incremented(&stored), ..stored.clone() };
+            match store.replace(&next, stored.version, T0).await {
+                Written::Stored => break,
+                Written::Conflict => tokio::task::yield_now().await,
+                Written::Gone => panic!("the session is gone"),
+            }
+        }
+    }
+}
+
+fn incremented(record: &Record) -> cloakroom_core::Data {
+    let count = record.data.get("count").and_then(|count| str::from_utf8(count).ok()?.parse::<u32>().ok());
+    data(&format!(r#"{{"count":{}}}"#, count.unwrap_or(0) + 1))
+}
+
+/// A logout meets writes and touches in progress. It is stored all the same, and whatever the others were told, the
+/// session is over.
+pub async fn r_revive_an_end_beats_writes_in_progress<H: Harness>(harness: H) {
+    let store = Tested::open(&harness).await;
+    for round in 0..60 {
+        let record = session_of("user", round, T0);
+        let tombstone = tombstone(record.id, T0);
+        assert_eq!(store.create(&record, T0).await, Written::Stored);
+        let end = {
+            let store = store.clone();
+            async move {
+                race::waited(round % 20).await;
+                store.end(tombstone, None, T0).await
+            }
+        };
+        let writes = race::all((0..6).map(|n| {
+            let (store, record) = (store.clone(), record.clone());
+            async move {
+                if n % 2 == 0 {
+                    store.replace(&changed(&record), record.version, T0).await
+                } else {
+                    store.touch(record.id, T0, T0).await
+                }
+            }
+        }));
+        let (ended, written) = race::both(end, writes).await;
+        assert_eq!(ended, Written::Stored);
+        assert!(written.iter().step_by(2).filter(|answer| **answer == Written::Stored).count() <= 1);
+        assert!(written.iter().skip(1).step_by(2).all(|answer| *answer != Written::Conflict));
+        assert_eq!(store.load(record.id, T0).await, Seen::Ended(tombstone));
+    }
+}
+
+/// A conditional end races with a replace: exactly one of them is stored, and it is what is found.
+pub async fn a_conditional_end_and_a_replace_exclude_each_other<H: Harness>(harness: H) {
+    let store = Tested::open(&harness).await;
+    for round in 0..60 {
+        let record = session(round, T0);
+        let (next, tombstone) = (changed(&record), tombstone(record.id, T0));
+        assert_eq!(store.create(&record, T0).await, Written::Stored);
+        let end = {
+            let (store, expected) = (store.clone(), Some(record.version));
+            async move { store.end(tombstone, expected, T0).await }
+        };
+        let replace = {
+            let (store, next, expected) = (store.clone(), next.clone(), record.version);
+            async move { store.replace(&next, expected, T0).await }
+        };
+        let found = match race::both(end, replace).await {
+            (Written::Stored, Written::Gone) => Seen::Ended(tombstone),
+            (Written::Conflict, Written::Stored) => Seen::found(&next),
+            both => panic!("end and replace were answered {both:?}"),
+        };
+        assert_eq!(store.load(record.id, T0).await, found);
+    }
+}
+
+/// Touches and replaces of one session at once: the writers are never told Conflict because of a touch, and no touch
+/// undoes a write.
+pub async fn touches_never_disturb_a_writer<H: Harness>(harness: H) {
+    let store = Tested::open(&harness).await;
+    let record = session(1, T0);
+    assert_eq!(store.create(&record, T0).await, Written::Stored);
+    let writer = {
+        let (store, mut stored) = (store.clone(), record.clone());
+        async move {
+            for _ in 0..80 {
+                let next = changed(&stored);
+                assert_eq!(store.replace(&next, stored.version, T0).await, Written::Stored);
+                stored = next;
+            }
+            stored
+        }
+    };
+    let touches = race::all((0..4).map(|_| {
+        let (store, id) = (store.clone(), record.id);
+        async move {
+            for _ in 0..80 {
+                assert_eq!(store.touch(id, T0, T0).await, Written::Stored);
+            }
+        }
+    }));
+    let (last, _) = race::both(writer, touches).await;
+    assert_eq!(store.load(record.id, T0).await, Seen::found(&last));
+}
+
+/// Five hundred sessions created, changed, read and ended at once: each goes its own way.
+pub async fn many_sessions_at_once_never_mix<H: Harness>(harness: H) {
+    let store = Tested::open(&harness).await;
+    race::all((0..500).map(|n| {
+        let store = store.clone();
+        async move {
+            let record = session_of(&format!("user-{}", n % 7), n, T0);
+            assert_eq!(store.create(&record, T0).await, Written::Stored);
+            assert_eq!(store.load(record.id, T0).await, Seen::found(&record));
+            let next = changed(&record);
+            assert_eq!(store.replace(&next, record.version, T0).await, Written::Stored);
+            assert_eq!(store.load(record.id, T0).await, Seen::found(&next));
+            let tombstone = tombstone(record.id, T0);
+            assert_eq!(store.end(tombstone, Some(next.version), T0).await, Written::Stored);
+            assert_eq!(store.load(record.id, T0).await, Seen::Ended(tombstone));
+        }
+    }))
+    .await;
+}
+
+/// The one of several rivals that was told Stored, when all others were told `otherwise`.
+fn the_one<'a, T>(rivals: &'a [T], answers: &[Written], otherwise: Written) -> &'a T {
+    let stored: Vec<_> =
+        rivals.iter().zip(answers).filter(|(_, answer)| **answer == Written::Stored).collect();
+    let [(winner, _)] = stored[..] else { panic!("not exactly one is stored: {answers:?}") };
+    let others = answers.iter().filter(|answer| **answer == otherwise).count();
+    assert_eq!(others, rivals.len() - 1, "not all others are told {otherwise:?}: {answers:?}");
+    winner
+}
