@@ -27,7 +27,9 @@ impl Layer {
         match self {
             Self::Core | Self::Tool => &[],
             Self::Engine => &[Self::Core],
-            Self::Store | Self::Suite | Self::Adapter => &[Self::Engine],
+            Self::Store | Self::Adapter => &[Self::Engine],
+            // It makes records of its own, secrets and all.
+            Self::Suite => &[Self::Core, Self::Engine],
             Self::Application => &[Self::Engine, Self::Store, Self::Adapter],
         }
     }
