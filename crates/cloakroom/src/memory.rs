@@ -171,12 +171,13 @@ impl MemoryStore {
         Written::Stored
     }
 
-    fn bury(&self, tombstone: Tombstone, expected: Option<Version>, now: Timestamp) -> Written {
+    /// Ends the session if its record fulfils the condition.
+    fn bury(&self, tombstone: Tombstone, now: Timestamp, condition: impl Fn(&Record) -> bool) -> Written {
         let mut shard = self.shard(tombstone.id).lock();
         let Some(stored) = shard.record(tombstone.id).filter(|stored| self.is_alive(stored, now)) else {
             return Written::Gone;
         };
-        if expected.is_some_and(|expected| stored.version != expected) {
+        if !condition(stored) {
             return Written::Conflict;
         }
         let record = shard.take(tombstone.id);
@@ -240,7 +241,8 @@ impl Store for MemoryStore {
     }
 
     fn end(&self, tombstone: Tombstone, expected: Option<Version>, now: Timestamp) -> Answer<'_, Written> {
-        Answer::ready(Ok(self.bury(tombstone, expected, now)))
+        let is_expected = |stored: &Record| expected.is_none_or(|expected| stored.version == expected);
+        Answer::ready(Ok(self.bury(tombstone, now, is_expected)))
     }
 
     fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, Swept> {
@@ -299,7 +301,8 @@ impl Index for MemoryStore {
                 reason: revocation.reason,
                 expires: revocation.tombstones_expire,
             };
-            self.bury(tombstone, None, now) == Written::Stored
+            // It may have changed hands since its id was read.
+            self.bury(tombstone, now, |stored| stored.subject.as_ref() == Some(subject)) == Written::Stored
         });
         Answer::ready(Ok(ended.collect()))
     }

@@ -17,6 +17,7 @@
 
 use std::{
     future::{Future, Ready, ready},
+    ops::Deref,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -71,8 +72,11 @@ pub trait Store: Send + Sync + 'static {
     }
 }
 
-/// A store that is chosen at run time is a store.
-impl<S: Store + ?Sized> Store for Box<S> {
+/// A store behind a pointer is a store: one that is chosen at run time (`Box<dyn Store>`), or shared (`Arc`).
+impl<P> Store for P
+where
+    P: Deref<Target: Store> + Send + Sync + 'static,
+{
     fn kind(&self) -> &'static str {
         (**self).kind()
     }

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use cloakroom::{
-    Error, Exchange, Session, SessionId, Sessions, Subject, Timestamp, Version,
+    Error, Exchange, Session, SessionId, Sessions, Subject,
     event::{Event, EventKind, Subscriber},
     exchange::Outcome,
-    store::{Answer, Index, Loaded, Store, Swept, Tombstone, Written},
 };
 use parking_lot::Mutex;
 
@@ -81,47 +80,5 @@ impl Recorder {
 impl Subscriber for Recorder {
     fn on_event(&self, event: &Event) {
         self.0.lock().push(event.clone());
-    }
-}
-
-/// A store that is shared with the test.
-#[derive(Clone)]
-pub struct Shared<S>(pub Arc<S>);
-
-impl<S> Shared<S> {
-    pub fn new(store: S) -> Self {
-        Self(Arc::new(store))
-    }
-}
-
-impl<S: Store> Store for Shared<S> {
-    fn kind(&self) -> &'static str {
-        self.0.kind()
-    }
-    fn load(&self, id: SessionId, now: Timestamp) -> Answer<'_, Loaded> {
-        self.0.load(id, now)
-    }
-    fn create(&self, record: Arc<cloakroom::Record>, now: Timestamp) -> Answer<'_, Written> {
-        self.0.create(record, now)
-    }
-    fn replace(
-        &self,
-        record: Arc<cloakroom::Record>,
-        expected: Version,
-        now: Timestamp,
-    ) -> Answer<'_, Written> {
-        self.0.replace(record, expected, now)
-    }
-    fn touch(&self, id: SessionId, active: Timestamp, now: Timestamp) -> Answer<'_, Written> {
-        self.0.touch(id, active, now)
-    }
-    fn end(&self, tombstone: Tombstone, expected: Option<Version>, now: Timestamp) -> Answer<'_, Written> {
-        self.0.end(tombstone, expected, now)
-    }
-    fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, Swept> {
-        self.0.sweep(now, limit)
-    }
-    fn index(&self) -> Option<&dyn Index> {
-        self.0.index()
     }
 }

@@ -8,7 +8,7 @@ use cloakroom::{
     cookie::CookiePolicy,
 };
 
-use crate::browser::{Browser, Shared, subject};
+use crate::browser::{Browser, subject};
 
 const VISITS: Key<u32> = Key::new("visits");
 const NOTE: Key<String> = Key::new("note");
@@ -287,9 +287,8 @@ async fn a7_2_3_without_random_bytes_there_is_no_session() {
 
 #[tokio::test]
 async fn an_id_that_is_taken_is_drawn_again() {
-    let store = Shared::new(MemoryStore::new());
     let twice = Arc::new(parking_lot::Mutex::new(vec![[2; 16], [7; 16], [1; 16], [7; 16]]));
-    let sessions = Sessions::builder(store.clone()).entropy(Scripted(twice, false)).build().unwrap();
+    let sessions = Sessions::builder(MemoryStore::new()).entropy(Scripted(twice, false)).build().unwrap();
     let (mut first, mut second) = (Browser::default(), Browser::default());
     first.visit(&sessions, |session| session.insert(VISITS, &1).unwrap()).await.unwrap();
     second.visit(&sessions, |session| session.insert(VISITS, &2).unwrap()).await.unwrap();
@@ -299,15 +298,15 @@ async fn an_id_that_is_taken_is_drawn_again() {
 
 #[tokio::test]
 async fn expired_sessions_are_swept_in_the_background() {
-    let (clock, store) = (ManualClock::default(), Shared::new(MemoryStore::new()));
+    let (clock, store) = (ManualClock::default(), Arc::new(MemoryStore::new()));
     let builder = Sessions::builder(store.clone()).clock(clock.clone());
     let sessions = builder.sweep_every(Duration::from_millis(1)).build().unwrap();
     for _ in 0..20 {
         Browser::default().visit(&sessions, |session| session.insert(VISITS, &1).unwrap()).await.unwrap();
     }
-    assert_eq!(store.0.sessions(), 20);
+    assert_eq!(store.sessions(), 20);
     clock.advance(Duration::from_secs(1_800));
-    while store.0.sessions() > 0 {
+    while store.sessions() > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
