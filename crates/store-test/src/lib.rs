@@ -31,11 +31,13 @@
 //! [`cases`] documents what each case demands.
 
 pub mod cases;
+mod faulty;
 mod fixture;
 mod harness;
 mod race;
 mod suite;
 mod tested;
 
+pub use faulty::{Fault, FaultyStore, Op};
 pub use harness::Harness;
 pub use suite::{Case, run};
