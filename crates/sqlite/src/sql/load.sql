@@ -1,0 +1,9 @@
+-- ?1 id, ?2 now
+SELECT version, subject, created_ms, started_ms, active_ms, end_ms, idle_s, ended_ms, ended_why, client, authority, data
+FROM session
+WHERE id = ?1
+    AND expires_ms > ?2
+    AND (
+        ended_ms IS NOT NULL
+        OR started_ms >= (SELECT value FROM setting WHERE name = 'started_before_ms')
+    )

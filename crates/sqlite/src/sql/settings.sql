@@ -1,0 +1,12 @@
+-- What a connection that writes is set to.
+-- Each commit is on disk before it is answered; also where fsync alone doesn't see to that (macOS).
+PRAGMA synchronous = FULL;
+PRAGMA fullfsync = ON;
+PRAGMA checkpoint_fullfsync = ON;
+-- What a session held is overwritten when it is gone.
+PRAGMA secure_delete = FAST;
+-- The log is merged into the file each time it has grown by so many pages, and is cut if it was long.
+PRAGMA wal_autocheckpoint = 1000;
+PRAGMA journal_size_limit = 67108864;
+-- Views and triggers that somebody else added call no functions with side effects.
+PRAGMA trusted_schema = OFF;
