@@ -31,6 +31,7 @@
 //! [`cases`] documents what each case demands.
 
 pub mod cases;
+mod drops;
 mod faulty;
 mod fixture;
 mod harness;

@@ -1,6 +1,6 @@
 //! One test for each case.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, time::Duration};
 
 use crate::Harness;
 
@@ -90,6 +90,15 @@ macro_rules! __cases {
             concurrency::a_conditional_end_and_a_replace_exclude_each_other,
             concurrency::touches_never_disturb_a_writer,
             concurrency::many_sessions_at_once_never_mix,
+            cancellation::a_load_dropped_at_any_await_leaves_no_trace,
+            cancellation::a_create_dropped_at_any_await_is_made_or_not,
+            cancellation::a_replace_dropped_at_any_await_is_made_or_not,
+            cancellation::a_touch_dropped_at_any_await_is_made_or_not,
+            cancellation::an_end_dropped_at_any_await_is_made_or_not,
+            cancellation::a_sweep_dropped_at_any_await_takes_nothing_that_lives,
+            cancellation::no_load_sees_the_answer_to_another_that_was_dropped,
+            cancellation::no_write_sees_the_answer_to_another_that_was_dropped,
+            model::random_operations_agree_with_a_model,
         }
     };
     (index => $then:ident $with:tt) => {
@@ -121,6 +130,11 @@ macro_rules! __cases {
             index_races::end_subject_never_ends_a_session_that_has_changed_hands,
             index_races::after_a_storm_the_index_agrees_with_the_records,
             index_races::a7_4_5_no_login_slips_past_the_end_of_all,
+            cancellation::the_index_agrees_with_records_whose_writes_were_dropped,
+            cancellation::a_question_to_the_index_dropped_at_any_await_leaves_no_trace,
+            cancellation::end_subject_of_the_index_dropped_at_any_await_can_be_done_again,
+            cancellation::end_started_before_of_the_index_dropped_at_any_await_can_be_done_again,
+            model::random_operations_with_the_index_agree_with_a_model,
         }
     };
     (no_index => $then:ident $with:tt) => {
@@ -147,11 +161,18 @@ macro_rules! __cases {
     (volatile $index:ident => $then:ident $with:tt) => {};
     (durable no_index => $then:ident $with:tt) => {
         $crate::$then! { $with
+            durability::what_was_acknowledged_is_there_after_opening_again,
+            durability::no_update_is_lost_over_many_openings,
+            durability::r_revive_what_had_ended_stays_ended_after_opening_again,
+            durability::a7_3_1_what_expired_meanwhile_is_gone_after_opening_again,
+            durability::a_close_loses_nothing_that_was_acknowledged,
+            durability::after_a_close_calls_fail,
         }
     };
     (durable index => $then:ident $with:tt) => {
         $crate::__cases! { durable no_index => $then $with }
         $crate::$then! { $with
+            durability::the_index_is_there_after_opening_again,
         }
     };
 }
@@ -176,7 +197,7 @@ macro_rules! __list {
         $(
             $list.push($crate::Case {
                 name: stringify!($case),
-                run: |harness| Box::pin($crate::cases::$module::$case(harness)),
+                run: |harness| $crate::run($crate::cases::$module::$case(harness)),
             });
         )*
     };
@@ -186,8 +207,8 @@ macro_rules! __list {
 pub struct Case<H> {
     /// Its function in [`cases`](crate::cases), without the module.
     pub name: &'static str,
-    /// Runs it to its end. It panics if the store breaks the contract.
-    pub run: fn(H) -> Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Runs it to its end, by [`run()`]. It panics if the store breaks the contract.
+    pub run: fn(H),
 }
 
 impl<H: Harness> Case<H> {

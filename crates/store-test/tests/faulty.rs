@@ -1,5 +1,7 @@
 //! The fault-injecting store: it works like the one inside until it is told otherwise, and then does what it was told.
 
+#![allow(clippy::unwrap_used, reason = "a failing test may panic")]
+
 mod reference;
 
 use std::{sync::Arc, time::Duration};
@@ -89,13 +91,15 @@ async fn each_operation_has_its_own_faults_and_its_own_count() {
     for op in Op::ALL {
         let store = store().await;
         store.fail_next(op, Fault::Refused);
-        for other in Op::ALL.into_iter().filter(|other| *other != op) {
+        let others = || Op::ALL.into_iter().filter(move |other| ![op, Op::Close].contains(other));
+        for other in others() {
             call(&store, other).await.unwrap();
         }
-        assert_eq!((store.calls(op), store.calls_total()), (0, 10));
+        let count = others().count() as u64;
+        assert_eq!((store.calls(op), store.calls_total()), (0, count));
         assert!(call(&store, op).await.unwrap_err().is_unavailable(), "{op:?}");
         call(&store, op).await.unwrap();
-        assert_eq!((store.calls(op), store.calls_total()), (2, 12));
+        assert_eq!((store.calls(op), store.calls_total()), (2, count + 2));
         store.reset_calls();
         assert_eq!((store.calls(op), store.calls_total()), (0, 0));
     }
