@@ -1,0 +1,16 @@
+//! Cloakroom end to end: the real probe over real HTTP, on every store.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
+
+mod anonymous;
+mod authority;
+mod cache;
+mod cookies;
+mod ending;
+mod listing;
+mod requests;
+mod rotation;
+mod secrecy;
+mod start_and_stop;
+mod store_trouble;
+mod support;
+mod writes;
