@@ -1,0 +1,73 @@
+//! Cloakroom measured beside its peers. `cargo xtask bench all` runs everything; see README.md.
+
+use clap::{Parser, Subcommand};
+use side_by_side::{
+    apps::Case,
+    machine, memory,
+    population::{Kind, Shape},
+    request, scaling,
+};
+
+#[derive(Parser)]
+#[command(about = "Measures Cloakroom beside its peers", arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// What a session costs a request.
+    Request {
+        #[arg(long, default_value_t = 1_000)]
+        rounds: usize,
+        /// Requests in each round.
+        #[arg(long, default_value_t = 2_000)]
+        requests: usize,
+    },
+    /// What a million sessions cost a process.
+    Memory {
+        #[arg(long, default_value_t = 1_000_000)]
+        sessions: usize,
+        #[arg(long, default_value_t = 5)]
+        repeats: usize,
+    },
+    /// How much more two threads serve than one.
+    Scaling {
+        #[arg(long, default_value_t = 1_000_000)]
+        sessions: usize,
+        #[arg(long, default_value_t = 40)]
+        rounds: usize,
+        /// Requests of each thread in each round.
+        #[arg(long, default_value_t = 40_000)]
+        requests: usize,
+    },
+    /// Everything, in shorter rounds.
+    All,
+    /// Only so many requests of one case, for a profiler.
+    RequestOnce { case: Case, requests: usize },
+    /// Fills a store once, and prints bare figures.
+    #[command(hide = true)]
+    MemoryOnce { kind: Kind, shape: Shape, sessions: usize },
+}
+
+fn main() {
+    let what = Arguments::parse().what;
+    if !matches!(what, What::RequestOnce { .. } | What::MemoryOnce { .. }) {
+        println!("{}\n", machine::facts());
+    }
+    match what {
+        What::Request { rounds, requests } => request::run(&request::Effort { rounds, requests }),
+        What::Memory { sessions, repeats } => memory::run(sessions, repeats),
+        What::Scaling { sessions, rounds, requests } => {
+            scaling::run(sessions, &scaling::Effort { rounds, requests });
+        }
+        What::All => {
+            request::run(&request::Effort { rounds: 200, requests: 2_000 });
+            memory::run(1_000_000, 2);
+            scaling::run(1_000_000, &scaling::Effort { rounds: 15, requests: 40_000 });
+        }
+        What::RequestOnce { case, requests } => request::once(case, requests),
+        What::MemoryOnce { kind, shape, sessions } => memory::once(kind, shape, sessions),
+    }
+}
