@@ -5,6 +5,7 @@ mod anonymous;
 mod authority;
 mod cache;
 mod cookies;
+mod durability;
 mod ending;
 mod listing;
 mod requests;
