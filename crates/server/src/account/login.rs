@@ -6,11 +6,13 @@ use axum::extract::Query;
 use axum::response::{IntoResponse, Response};
 use cloakroom::{Error, Subject};
 use cloakroom_tower::{Problem, Session};
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, StatusCode, header};
 use serde::Deserialize;
 
 use super::demo::{ACCOUNTS, Account};
 use crate::page::{self, Frame};
+
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -67,15 +69,28 @@ pub(super) async fn sign_in(session: Session, Form(form): Form<LoginForm>) -> Re
 
 /// Not reached by GET: a link, a prefetch or an image can't sign anybody out (OWASP ASVS 5.0, 3.5.3).
 pub(super) async fn sign_out(session: Session) -> Result<Response, Problem> {
-    const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
     session.logout()?;
-    // "cookies" is absent on purpose: it would wipe those of every application on this host and its siblings.
-    Ok(([(CLEAR_SITE_DATA, "\"cache\", \"storage\"")], page::redirect("/signed-out")).into_response())
+    // "cookies" is absent on purpose: it would wipe those of every application on this host and its siblings. So is
+    // "cache": it can take Chromium long, and comes with the picture on the next page.
+    Ok(([(CLEAR_SITE_DATA, "\"storage\"")], page::redirect("/signed-out")).into_response())
 }
 
 /// Looks at no session and says nothing through one: nothing is left to keep.
 pub(super) async fn signed_out() -> Response {
     page::render_as(StatusCode::OK, &SignedOutPage { frame: Frame::bare() })
+}
+
+/// The picture on that page, and the end of what the back button could still find. Chromium keeps even `no-store` pages
+/// for it and drops them when a cookie changes; but a page that a login's redirect led to was seen (version 156) to
+/// outlive the logout's change. By the time this picture is asked for, that page is where "cache" reaches it.
+pub(super) async fn torn_ticket() -> Response {
+    const TORN_TICKET: &str = include_str!("../../assets/torn-ticket.svg");
+    let headers = [
+        (header::CONTENT_TYPE, "image/svg+xml"),
+        (header::CACHE_CONTROL, "no-store"),
+        (CLEAR_SITE_DATA, "\"cache\""),
+    ];
+    (headers, TORN_TICKET).into_response()
 }
 
 impl LoginPage {

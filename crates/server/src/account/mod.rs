@@ -15,6 +15,7 @@ pub(crate) fn routes(subjects: Subjects) -> Router {
         .route("/login", get(login::show).post(login::sign_in))
         .route("/logout", post(login::sign_out))
         .route("/signed-out", get(login::signed_out))
+        .route("/signed-out/ticket.svg", get(login::torn_ticket))
         .route("/devices", get(devices::show))
         .route("/devices/sign-out", post(devices::sign_out))
         .route("/devices/sign-out-others", post(devices::sign_out_others))

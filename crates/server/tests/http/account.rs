@@ -131,7 +131,9 @@ fn a7_4_1_signing_out_is_final() {
     let copied = visitor.copy();
     let out = visitor.post(&server.url("/logout"), &[]);
     out.leads_to("/signed-out");
-    assert_eq!(out.header("clear-site-data"), "\"cache\", \"storage\"");
+    assert_eq!(out.header("clear-site-data"), "\"storage\"");
+    let picture = visitor.get(&server.url("/signed-out/ticket.svg"));
+    assert_eq!(picture.header("clear-site-data"), "\"cache\"", "for the back button");
     assert_eq!(visitor.token(), None, "the cookie is deleted: {}", out.header("set-cookie"));
     assert!(visitor.get(&server.url("/signed-out")).has("Your ticket is torn up"));
     assert_eq!(visitor.token(), None, "and none follows");

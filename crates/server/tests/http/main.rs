@@ -1,5 +1,7 @@
 //! The real binary over real HTTP.
 
+#![allow(clippy::expect_used, reason = "a test that can't go on says why by panicking")]
+
 #[path = "../support/server.rs"]
 mod server;
 #[path = "../support/visitor.rs"]

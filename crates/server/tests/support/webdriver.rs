@@ -64,7 +64,9 @@ impl Browser {
     }
 
     pub fn back(&self) {
-        self.command("POST", "/back", &json!({}));
+        self.leaving(|| {
+            self.command("POST", "/back", &json!({}));
+        });
     }
 
     pub fn path(&self) -> String {
@@ -92,17 +94,17 @@ impl Browser {
 
     /// The first element that a CSS selector matches.
     pub fn find(&self, selector: &str) -> Element<'_> {
-        let found = self.command("POST", "/element", &json!({ "using": "css selector", "value": selector }));
-        let id = found[ELEMENT]
-            .as_str()
-            .unwrap_or_else(|| panic!("no {selector} in:\n{}", self.source()))
-            .to_owned();
+        let query = json!({ "using": "css selector", "value": selector });
+        let found = self.try_command("POST", "/element", &query);
+        let found = found.unwrap_or_else(|error| panic!("{selector}: {error}\n{}", self.source()));
+        let id = found[ELEMENT].as_str().expect("a reference").to_owned();
         Element { browser: self, id }
     }
 
     /// Presses a button that leads to another page, and waits for that page.
     pub fn press(&self, selector: &str) {
-        self.find(selector).click();
+        let button = self.find(selector);
+        self.leaving(|| button.click());
     }
 
     /// The page's text, as people see it.
@@ -128,7 +130,21 @@ impl Browser {
         self.command("GET", "/cookie", &Value::Null).as_array().expect("a list").clone()
     }
 
+    /// Does what leads to another page, and waits until the old one has gone and the new one is complete. The driver
+    /// waits by itself for a page only if the browser has begun to load it by then.
+    fn leaving(&self, act: impl FnOnce()) {
+        let old = self.find("html").id;
+        act();
+        let is_gone = || self.try_command("GET", &format!("/element/{old}/name"), &Value::Null).is_err();
+        wait_until("the page has changed", is_gone);
+        wait_until("the page is complete", || self.evaluate("document.readyState") == "complete");
+    }
+
     fn command(&self, method: &str, path: &str, body: &Value) -> Value {
+        self.try_command(method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    fn try_command(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
         let url = format!("{}{path}", self.session);
         let text = body.to_string();
         let reply = match method {
@@ -139,11 +155,10 @@ impl Browser {
         let text = reply.expect("the driver answers").body_mut().read_to_string().expect("text");
         let mut reply: Value = serde_json::from_str(&text).expect("the driver speaks JSON");
         let value = reply["value"].take();
-        // A missing element is for the caller to explain.
-        if let Some(error) = value["error"].as_str().filter(|error| *error != "no such element") {
-            panic!("{method} {path}: {error}: {}", value["message"]);
+        match value["error"].as_str() {
+            Some(error) => Err(format!("{error}: {}", value["message"])),
+            None => Ok(value),
         }
-        value
     }
 }
 
@@ -169,6 +184,17 @@ impl Drop for Browser {
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
+}
+
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    const TRIES_MAX: u32 = 1_000;
+    for _ in 0..TRIES_MAX {
+        if holds() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("waited in vain until {what}");
 }
 
 /// Starts the driver on a port that it chooses, and answers its address.
