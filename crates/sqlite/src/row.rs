@@ -52,7 +52,7 @@ pub(crate) fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
 /// What a row of `last_revocation.sql` holds.
 pub(crate) fn revocation(row: &Row<'_>) -> rusqlite::Result<Revocation> {
     let (Column(at), Column(reason), Column(version)) = (row.get(0)?, row.get(2)?, row.get(3)?);
-    let except = row.get::<_, Option<[u8; 16]>>(1)?.map(SessionId::from_bytes);
+    let except = row.get::<_, Option<Column<SessionId>>>(1)?.map(|Column(id)| id);
     let Column(tombstones_expire) = row.get(4)?;
     Ok(Revocation { at, except, reason, version, tombstones_expire })
 }
@@ -93,9 +93,13 @@ impl FromSql for Column<Version> {
     }
 }
 
+/// As its text, where people read it, or as its bytes.
 impl FromSql for Column<SessionId> {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        <[u8; 16]>::column_result(value).map(SessionId::from_bytes).map(Self)
+        match value {
+            ValueRef::Text(_) => value.as_str()?.parse().map(Self).map_err(FromSqlError::other),
+            _ => <[u8; 16]>::column_result(value).map(SessionId::from_bytes).map(Self),
+        }
     }
 }
 

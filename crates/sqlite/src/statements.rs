@@ -63,7 +63,8 @@ pub(crate) fn replace(
         Column(expected),
         Column(now),
     ];
-    let is_replaced = execute(db, include_str!("sql/replace.sql"), values)?;
+    let is_replaced = execute(db, include_str!("sql/replace.sql"), values)?
+        || execute(db, include_str!("sql/replace_with_subject.sql"), values)?;
     if is_replaced { Ok(Written::Stored) } else { why_not(db, record.id, now) }
 }
 

@@ -1,9 +1,11 @@
 -- ?1 id, ?2 … ?12 the record, ?13 expected version, ?14 now
+-- Without the subject, which seldom changes: setting it, even to what it is, writes a page of its index.
 UPDATE session
-SET version = ?2, subject = ?3, created_ms = ?4, started_ms = ?5, active_ms = ?6, end_ms = ?7, idle_s = ?8,
+SET version = ?2, created_ms = ?4, started_ms = ?5, active_ms = ?6, end_ms = ?7, idle_s = ?8,
     client = ?9, epoch = ?10, authority = ?11, data = ?12
 WHERE id = ?1
     AND version = ?13
+    AND subject IS ?3
     AND ended_ms IS NULL
     AND expires_ms > ?14
     AND started_ms >= (SELECT value FROM setting WHERE name = 'started_before_ms')

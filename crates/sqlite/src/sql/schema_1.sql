@@ -15,7 +15,7 @@ CREATE TABLE session (
     active_ms  INTEGER NOT NULL CHECK (active_ms >= 0),
     -- The absolute end; where ended_ms is set, until when this row is kept.
     end_ms     INTEGER NOT NULL CHECK (end_ms >= 0),
-    idle_s     INTEGER NOT NULL CHECK (idle_s >= 0),
+    idle_s     INTEGER NOT NULL CHECK (idle_s BETWEEN 0 AND 4294967295),
     expires_ms INTEGER NOT NULL GENERATED ALWAYS AS (
         CASE WHEN ended_ms IS NULL THEN min(active_ms + 1000 * idle_s, end_ms) ELSE end_ms END
     ) VIRTUAL,

@@ -4,7 +4,7 @@ PRAGMA synchronous = FULL;
 PRAGMA fullfsync = ON;
 PRAGMA checkpoint_fullfsync = ON;
 -- What a session held is overwritten when it is gone.
-PRAGMA secure_delete = FAST;
+PRAGMA secure_delete = ON;
 -- The log is merged into the file each time it has grown by so many pages, and is cut if it was long.
 PRAGMA wal_autocheckpoint = 1000;
 PRAGMA journal_size_limit = 67108864;

@@ -1,0 +1,16 @@
+//! The suite that every store passes.
+
+use cloakroom_sqlite::SqliteStore;
+use cloakroom_store_test::{Harness, suite};
+
+use crate::fixture::Folder;
+
+suite!(Folder::new(), durable);
+
+impl Harness for Folder {
+    type Store = SqliteStore;
+
+    async fn open(&self) -> SqliteStore {
+        SqliteStore::open(self.file()).unwrap()
+    }
+}
