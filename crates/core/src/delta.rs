@@ -81,11 +81,6 @@ impl Delta {
         }
     }
 
-    /// Whether an entry of this name was set, removed or updated.
-    pub(crate) fn changes(&self, name: &str) -> bool {
-        self.changes.iter().any(|change| change.name == name)
-    }
-
     /// Sets an entry.
     ///
     /// # Errors
@@ -180,7 +175,7 @@ impl Delta {
     /// The changes made to the data that the request began with. `None` if a condition doesn't hold.
     #[must_use]
     pub fn apply_to_loaded(&self, loaded: &Data) -> Option<Data> {
-        self.merge(loaded, |change, _| Ok(change.seen().map(Cow::Borrowed))).ok().flatten()
+        self.merge(loaded, loaded, |change, _| Ok(change.seen().map(Cow::Borrowed))).ok().flatten()
     }
 
     /// The changes made to fresher data, updates run again. `None` if a condition no longer holds: a value to be
@@ -190,9 +185,15 @@ impl Delta {
     /// [`Error::is_value`] if an update meets a value of another type, [`Error::is_too_large`] if the merged data
     /// would be.
     pub fn apply(&self, fresh: &Data) -> Result<Option<Data>, Error> {
-        let merged = self.merge(fresh, Change::replay)?;
+        self.apply_to_kept(fresh, fresh)
+    }
+
+    /// The changes made to what is kept of the data when the session gets another owner. Conditions are looked up in
+    /// all of it; updates are run again on what is kept, or the rest would come along in their results.
+    pub(crate) fn apply_to_kept(&self, stored: &Data, kept: &Data) -> Result<Option<Data>, Error> {
+        let merged = self.merge(stored, kept, Change::replay)?;
         match &merged {
-            Some(data) if data.as_bytes().len() > self.bytes_max.max(fresh.as_bytes().len()) => {
+            Some(data) if data.as_bytes().len() > self.bytes_max.max(kept.as_bytes().len()) => {
                 Err(Error::too_large(data.as_bytes().len(), self.bytes_max))
             }
             _ => Ok(merged),
@@ -201,12 +202,13 @@ impl Delta {
 
     fn merge<'a>(
         &'a self,
+        conditions: &Data,
         stored: &'a Data,
         value_of: impl Fn(&'a Change, Option<&'a [u8]>) -> Result<Option<Cow<'a, [u8]>>, Error>,
     ) -> Result<Option<Data>, Error> {
         let mut changed = Vec::with_capacity(self.changes.len());
         for change in &self.changes {
-            if !change.guard_holds(stored) {
+            if !change.guard_holds(conditions) {
                 return Ok(None);
             }
             let base = stored.get(&change.name).filter(|_| !self.cleared);

@@ -1,11 +1,23 @@
 //! The lifecycle: what one request does to a session, as one pure decision.
 //!
 //! [`plan`] takes where the request stands, what its handler wants, the policy, the time and random bytes, and says
-//! what must be stored and what must be sent. Carrying it out is one atomic store call in almost every case; when
-//! that call meets a conflict, the caller loads the record again and asks for a new plan.
+//! what must be stored and what must be sent.
 //!
 //! Strongest intent first: an end beats a login, a login beats a rotation, a rotation beats a write, a write beats a
 //! read. What a handler does after an end belongs to a new session ([`Intent::then`]).
+//!
+//! # Carrying a plan out
+//!
+//! That is one atomic store call in almost every case: a compare-and-swap on the version of the standing's record.
+//!
+//! - If it meets a conflict, load the record again, [recheck](Standing::recheck) the standing and plan anew, with
+//!   [`Circumstances::is_fresh`] set.
+//! - If the session is gone, the standing of a request that held it is [`Standing::Ended`], never
+//!   [`Standing::Absent`], however long ago it ended: or a late write would begin a session in its place.
+//! - A plan that has a cookie but nothing to store, or that was made when the standing's record had expired, holds
+//!   only for the record as it is now: other requests may have seen the successor, or kept the session alive. Unless
+//!   it was loaded just before, load it again and plan anew.
+//! - The cookie is sent when the change is stored, and never otherwise.
 
 use std::{sync::Arc, time::Duration};
 
@@ -132,7 +144,7 @@ pub struct Intent {
     pub delta: Delta,
     /// To whom the session shall belong.
     pub login: Option<Subject>,
-    /// Authenticate the same subject again, without putting requests under way out.
+    /// Authenticate the same subject again. The secret presented stays good, at its level, until the new one is seen.
     pub step_up: bool,
     /// Replace the secret.
     pub rotate: bool,
@@ -272,7 +284,11 @@ pub enum CookieChange {
 /// an anonymous session.
 pub fn plan(standing: &Standing, intent: &Intent, at: &mut Circumstances<'_>) -> Result<Plan, Error> {
     match (standing, intent.wish()) {
-        (Standing::Held { record, .. }, _) if !record.is_alive(at.now) => plan(&Standing::Ended, intent, at),
+        (Standing::Held { record, .. }, _) if !record.is_alive(at.now) => {
+            // The handler saw data that a login now must not take along: its updates are run again, on nothing.
+            let at = &mut Circumstances { is_fresh: true, entropy: &mut *at.entropy, ..*at };
+            plan(&Standing::Ended, intent, at)
+        }
 
         (Standing::Held { .. }, Wish::End(reason)) => end(reason, intent, at),
         (Standing::Held { record, .. }, Wish::Login) => login(record, intent, at),
@@ -309,10 +325,12 @@ fn end(reason: EndReason, intent: &Intent, at: &mut Circumstances<'_>) -> Result
     let next = match &intent.then {
         Some(then) => {
             // The handler saw the new session from its beginning: its changes are made once.
-            let is_fresh = std::mem::replace(&mut at.is_fresh, false);
-            let next = plan(&Standing::Absent, then, at);
-            at.is_fresh = is_fresh;
-            next?
+            let at = &mut Circumstances { is_fresh: false, entropy: &mut *at.entropy, ..*at };
+            match plan(&Standing::Absent, then, at) {
+                // The new session has no secret to replace yet; that doesn't keep the old one alive.
+                Err(error) if error.is_anonymous() => Plan::nothing(),
+                next => next?,
+            }
         }
         None => Plan::nothing(),
     };
@@ -331,6 +349,11 @@ fn create(intent: &Intent, at: &mut Circumstances<'_>) -> Result<Plan, Error> {
     if intent.login.is_none() && data.is_empty() {
         return Ok(Plan::nothing());
     }
+    let (record, cookie) = begin(data, intent, at)?;
+    Ok(Plan { action: Action::Create(record), cookie: Some(cookie) })
+}
+
+fn begin(data: Data, intent: &Intent, at: &mut Circumstances<'_>) -> Result<(Record, CookieChange), Error> {
     let token = Token::new(SessionId::from_bytes(random(at)?), Secret::from_bytes(random(at)?));
     let started = if intent.login.is_some() { at.arrived } else { at.now };
     let record = Record {
@@ -342,28 +365,24 @@ fn create(intent: &Intent, at: &mut Circumstances<'_>) -> Result<Plan, Error> {
         client: at.client.map(Box::from),
         data,
     };
-    let cookie = Some(CookieChange::Set(token, record.times.end.since(at.now)));
-    Ok(Plan { action: Action::Create(record), cookie })
+    let max_age = record.times.end.since(at.now);
+    Ok((record, CookieChange::Set(token, max_age)))
 }
 
-/// A new secret at once, in the same record: every earlier one is superseded.
+/// A new secret at once, in the same record: every earlier one is superseded. Over another subject's session, a new
+/// session without data.
 fn login(record: &Record, intent: &Intent, at: &mut Circumstances<'_>) -> Result<Plan, Error> {
-    if record.subject.is_some() && record.subject != intent.login {
-        let Plan { action: Action::Create(new), cookie } = create(intent, at)? else {
-            return Ok(Plan::only(Action::Refuse));
-        };
-        return Ok(Plan { action: Action::EndThenCreate(EndReason::Replaced, new), cookie });
-    }
-    let Some(mut data) = changed(&intent.delta, &record.data, at.is_fresh)? else {
+    let is_first = record.subject.is_none();
+    let is_over_another = !is_first && record.subject != intent.login;
+    let mut kept = if is_over_another { Data::new() } else { record.data.clone() };
+    kept.retain(|name| !name.starts_with(RESERVED_PREFIX) && (!is_first || at.policy.carry_over.keeps(name)));
+    // What the request itself wrote belongs to the session it logs in to.
+    let Some(data) = intent.delta.apply_to_kept(&record.data, &kept)? else {
         return Ok(Plan::only(Action::Refuse));
     };
-    let is_first = record.subject.is_none();
-    if is_first {
-        data.retain(|name| {
-            let is_carried = at.policy.carry_over.keeps(name) && !name.starts_with(RESERVED_PREFIX);
-            // What the request itself wrote belongs to the session it logs in to.
-            is_carried || intent.delta.changes(name)
-        });
+    if is_over_another {
+        let (new, cookie) = begin(data, intent, at)?;
+        return Ok(Plan { action: Action::EndThenCreate(EndReason::Replaced, new), cookie: Some(cookie) });
     }
     let secret = Secret::from_bytes(random(at)?);
     let mut next = Record { data, version: version(at)?, subject: intent.login.clone(), ..record.clone() };
@@ -382,15 +401,13 @@ fn step_up(record: &Record, seat: Seat, intent: &Intent, at: &mut Circumstances<
     if record.subject.is_none() {
         return Err(anonymous());
     }
-    let Some(mut next) = write(record, intent, at)? else { return Ok(Plan::only(Action::Refuse)) };
-    if seat == Seat::Successor {
-        promote(&mut next, at.now);
-    }
+    let Some((mut next, _)) = write(record, seat, intent, at)? else {
+        return Ok(Plan::only(Action::Refuse));
+    };
     let secret = Secret::from_bytes(random(at)?);
     next.version = version(at)?;
     next.times.active = at.now;
-    let lifetime = intent.lifetime.unwrap_or_else(|| record.times.lifetime());
-    let end = at.arrived + lifetime.absolute();
+    let end = at.arrived + next.times.lifetime().absolute();
     next.authority.epoch = next.authority.epoch.wrapping_add(1);
     let history = next.authority.history.get_or_insert_default();
     if let Some(unseen) = history.pending.take() {
@@ -411,15 +428,19 @@ fn keep(record: &Record, seat: Seat, intent: &Intent, at: &mut Circumstances<'_>
     if seat != Seat::Successor && intent.is_empty() && !is_rotation_due(record, intent, at) {
         return Ok(Plan { action: touch, cookie: offer(record, seat, intent, at) });
     }
-    let Some(mut next) = write(record, intent, at)? else { return Ok(Plan::only(Action::Refuse)) };
-    let is_written = next.data != record.data || next.times != record.times;
+    let Some((mut next, mut is_written)) = write(record, seat, intent, at)? else {
+        return Ok(Plan::only(Action::Refuse));
+    };
     let is_promoted = seat == Seat::Successor;
-    if is_promoted {
-        promote(&mut next, at.now);
-    }
     let is_rotated =
         seat != Seat::Previous && is_rotation_due(&next, intent, at) && add_successor(&mut next, at)?;
     let cookie = offer(&next, seat, intent, at);
+    if intent.lifetime.is_some() && cookie.is_some() && next.subject.is_some() && !next.authority.is_pending()
+    {
+        // The same token is sent again, and may be late: it isn't to be rotated out before it has arrived.
+        next.authority.history.get_or_insert_default().since = at.now;
+        is_written = true;
+    }
     if is_written || is_promoted || is_rotated {
         next.version = version(at)?;
         next.times.active = at.now;
@@ -429,9 +450,19 @@ fn keep(record: &Record, seat: Seat, intent: &Intent, at: &mut Circumstances<'_>
     Ok(Plan { action: touch, cookie })
 }
 
-/// The record with the handler's changes; `None` if a condition of theirs doesn't hold.
-fn write(record: &Record, intent: &Intent, at: &Circumstances<'_>) -> Result<Option<Record>, Error> {
+/// The record with the handler's changes, and whether there are any; `None` if a condition of theirs doesn't hold.
+/// A successor takes its place first, for timeouts count from a step-up that it came from.
+fn write(
+    record: &Record,
+    seat: Seat,
+    intent: &Intent,
+    at: &Circumstances<'_>,
+) -> Result<Option<(Record, bool)>, Error> {
     let mut next = record.clone();
+    if seat == Seat::Successor {
+        promote(&mut next, at.now);
+    }
+    let times = next.times;
     if !intent.delta.is_empty() {
         let Some(data) = changed(&intent.delta, &record.data, at.is_fresh)? else { return Ok(None) };
         next.data = data;
@@ -439,7 +470,8 @@ fn write(record: &Record, intent: &Intent, at: &Circumstances<'_>) -> Result<Opt
     if let Some(lifetime) = intent.lifetime {
         next.times = next.times.extend(lifetime);
     }
-    Ok(Some(next))
+    let is_written = next.data != record.data || next.times != times;
+    Ok(Some((next, is_written)))
 }
 
 fn changed(delta: &Delta, stored: &Data, is_fresh: bool) -> Result<Option<Data>, Error> {
@@ -475,10 +507,10 @@ fn promote(record: &mut Record, now: Timestamp) {
 /// A secret that itself came from a rotation less than a grace ago isn't rotated again, even if asked for: a response
 /// that still carries it could arrive after its successor was replaced in turn, and look like a theft.
 fn is_rotation_due(record: &Record, intent: &Intent, at: &Circumstances<'_>) -> bool {
-    let history = record.authority.history.as_deref();
-    if record.subject.is_none() || history.is_some_and(|history| history.pending.is_some()) {
+    if record.subject.is_none() || record.authority.is_pending() {
         return false;
     }
+    let history = record.authority.history.as_deref();
     let rotated = history.map_or(Timestamp::ZERO, |history| history.since);
     let is_settled = rotated == Timestamp::ZERO || at.now.since(rotated) >= at.policy.grace;
     let age = at.now.since(rotated.max(record.times.started));
@@ -510,6 +542,11 @@ fn offer(record: &Record, seat: Seat, intent: &Intent, at: &Circumstances<'_>) -
 }
 
 impl Authority {
+    /// Whether a successor or a step-up's secret is out and unseen.
+    fn is_pending(&self) -> bool {
+        self.history.as_ref().is_some_and(|history| history.pending.is_some())
+    }
+
     fn supersede_all(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
         let History { pending, rotated, superseded, since } = &mut **self.history.get_or_insert_default();

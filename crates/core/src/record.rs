@@ -211,7 +211,7 @@ pub(crate) struct History {
     pub(crate) rotated: Vec<Rotated>,
     /// Lost their authority at a login or a step-up. Presenting one is never an alarm.
     pub(crate) superseded: Vec<Trace>,
-    /// When the current secret took effect; zero until one was replaced.
+    /// When the current secret took another's place, or was last sent again; zero if neither happened.
     pub(crate) since: Timestamp,
 }
 

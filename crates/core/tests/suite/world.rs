@@ -1,0 +1,598 @@
+//! A world in small: one store, browsers, and requests that load at one time and commit at another, on nodes whose
+//! clocks differ. Responses may be late, overtake each other or be lost. Plans are carried out as
+//! `cloakroom_core::exchange` says. Everything that happens is held against the [`Model`].
+
+use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
+
+use cloakroom_core::{
+    Data, Error, Key, Lifetime, Policy, Record, SessionId, Subject, Timestamp, Token, Version,
+    exchange::{Action, Circumstances, CookieChange, EndReason, Intent, Plan, Seat, Standing, plan},
+    record::Presented,
+};
+
+use crate::model::{Event, Model, Observed};
+
+pub(crate) struct World {
+    pub(crate) policy: Policy,
+    pub(crate) now: Timestamp,
+    pub(crate) model: Model,
+    pub(crate) store: Store,
+    entropy: Entropy,
+    jars: Vec<Option<Token>>,
+    requests: Vec<InFlight>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Browser(usize);
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request(usize);
+
+/// What a request's handler does with the session.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ask {
+    pub(crate) writes: bool,
+    pub(crate) lifetime: Option<Lifetime>,
+    pub(crate) rotates: bool,
+    pub(crate) steps_up: bool,
+    pub(crate) logs_in: Option<&'static str>,
+    pub(crate) ends: bool,
+    pub(crate) then: Option<Box<Ask>>,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) done: Done,
+    pub(crate) cookie: Cookie,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    Nothing,
+    Touched,
+    Created,
+    Replaced,
+    Ended,
+    EndedAndCreated,
+    Refused,
+    Failed,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Cookie {
+    Untouched,
+    Set(Token),
+    Cleared,
+}
+
+/// One thing that happened to a request.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    Loaded(Observed),
+    MetAConflict,
+    Answered(Answer),
+    Arrived,
+}
+
+struct InFlight {
+    browser: usize,
+    ask: Ask,
+    token: Option<Token>,
+    clock_ahead: Duration,
+    sent: Timestamp,
+    stage: Stage,
+}
+
+enum Stage {
+    Sent,
+    Working(Box<Work>),
+    Answered(Answer, Timestamp),
+    Over,
+}
+
+struct Work {
+    standing: Standing,
+    began: Option<Arc<Record>>,
+    intent: Intent,
+    arrived: Timestamp,
+    is_fresh: bool,
+}
+
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+impl World {
+    pub(crate) fn new(policy: Policy) -> Self {
+        policy.check().unwrap();
+        Self {
+            model: Model::new(policy.clone()),
+            policy,
+            now: START,
+            store: Store::default(),
+            entropy: Entropy(0),
+            jars: Vec::new(),
+            requests: Vec::new(),
+        }
+    }
+
+    pub(crate) fn browser(&mut self) -> Browser {
+        self.jars.push(None);
+        Browser(self.jars.len() - 1)
+    }
+
+    pub(crate) fn jar(&self, browser: Browser) -> Option<Token> {
+        self.jars[browser.0].clone()
+    }
+
+    /// Puts a cookie into a browser: stolen from another one, or planted by an attacker.
+    pub(crate) fn plant(&mut self, browser: Browser, token: Option<Token>) {
+        self.jars[browser.0] = token;
+    }
+
+    pub(crate) fn wait(&mut self, duration: Duration) {
+        self.now = self.now + duration;
+    }
+
+    pub(crate) fn send(&mut self, browser: Browser, ask: Ask) -> Request {
+        self.send_to_node(browser, ask, Duration::ZERO)
+    }
+
+    /// Sends a request to a node whose clock is ahead.
+    pub(crate) fn send_to_node(&mut self, browser: Browser, ask: Ask, clock_ahead: Duration) -> Request {
+        let (token, sent) = (self.jar(browser), self.now);
+        self.requests.push(InFlight {
+            browser: browser.0,
+            ask,
+            token,
+            clock_ahead,
+            sent,
+            stage: Stage::Sent,
+        });
+        Request(self.requests.len() - 1)
+    }
+
+    /// The request arrives, its session is loaded, and its handler runs.
+    pub(crate) fn load(&mut self, request: Request) -> Observed {
+        let (now, token) = (self.clock(request), self.requests[request.0].token.clone());
+        let standing = self.look_up(token.as_ref(), now);
+        let observed = match &standing {
+            None => Observed::Reused,
+            Some(Standing::Absent) => Observed::Absent,
+            Some(Standing::Held { seat: Seat::Current, .. }) => Observed::Current,
+            Some(Standing::Held { seat: Seat::Successor, .. }) => Observed::Successor,
+            Some(Standing::Held { seat: Seat::Previous, .. }) => Observed::Previous,
+            Some(Standing::Superseded) => Observed::Superseded,
+            Some(Standing::Ended) => Observed::Ended,
+            Some(Standing::Degraded) => unreachable!("this store never fails"),
+        };
+        let browser = self.requests[request.0].browser;
+        self.model.loaded(browser, token.as_ref(), now, observed);
+        if let (None, Some(token)) = (&standing, &token) {
+            self.store.end(token.id(), None, now);
+            self.model.ended(browser, token.id(), now);
+        }
+        let standing = standing.unwrap_or(Standing::Ended);
+        let began = match &standing {
+            Standing::Held { record, .. } => Some(Arc::clone(record)),
+            _ => None,
+        };
+        let loaded = began.as_ref().map_or_else(Data::new, |record| record.data.clone());
+        let intent = self.requests[request.0].ask.intent(&loaded, request.0, "k", &self.policy);
+        let work = Work { standing, began, intent, arrived: now, is_fresh: false };
+        self.requests[request.0].stage = Stage::Working(Box::new(work));
+        observed
+    }
+
+    /// Commits to the end, with nothing else happening meanwhile.
+    pub(crate) fn commit(&mut self, request: Request) -> Answer {
+        loop {
+            if let Some(answer) = self.step(request) {
+                return answer;
+            }
+        }
+    }
+
+    /// One attempt at the commit. `None` if it met a change by another request, and is to be tried again.
+    pub(crate) fn step(&mut self, request: Request) -> Option<Answer> {
+        let Stage::Working(mut work) = mem::replace(&mut self.requests[request.0].stage, Stage::Over) else {
+            panic!("the request isn't at work");
+        };
+        let mut planned = self.plan(request, &mut work);
+        if self.is_to_be_planned_on_the_record_as_it_is_now(request, &work, &planned) {
+            self.reload(request, &mut work);
+            planned = self.plan(request, &mut work);
+        }
+        match self.carry_out(request, &work, planned) {
+            Some(answer) => {
+                self.requests[request.0].stage = Stage::Answered(answer.clone(), self.now);
+                Some(answer)
+            }
+            None => {
+                self.reload(request, &mut work);
+                self.requests[request.0].stage = Stage::Working(work);
+                None
+            }
+        }
+    }
+
+    /// The response reaches the browser.
+    pub(crate) fn arrive(&mut self, request: Request) {
+        let in_flight = &mut self.requests[request.0];
+        let Stage::Answered(answer, _) = mem::replace(&mut in_flight.stage, Stage::Over) else {
+            panic!("the request has no response under way");
+        };
+        match answer.cookie {
+            Cookie::Untouched => {}
+            Cookie::Set(token) => self.jars[in_flight.browser] = Some(token),
+            Cookie::Cleared => self.jars[in_flight.browser] = None,
+        }
+    }
+
+    /// The request, or its response, never arrives.
+    pub(crate) fn lose(&mut self, request: Request) {
+        self.requests[request.0].stage = Stage::Over;
+    }
+
+    /// A request that nothing comes in the way of.
+    pub(crate) fn visit(&mut self, browser: Browser, ask: Ask) -> Answer {
+        let request = self.send(browser, ask);
+        self.load(request);
+        let answer = self.commit(request);
+        self.arrive(request);
+        answer
+    }
+
+    /// The next thing that happens to one of the requests that aren't over.
+    pub(crate) fn advance(&mut self, choice: usize) -> Option<Progress> {
+        let request = self.choose(choice)?;
+        Some(match self.requests[request.0].stage {
+            Stage::Sent => Progress::Loaded(self.load(request)),
+            Stage::Working(_) => self.step(request).map_or(Progress::MetAConflict, Progress::Answered),
+            Stage::Answered(..) | Stage::Over => {
+                self.arrive(request);
+                Progress::Arrived
+            }
+        })
+    }
+
+    /// One of the requests that aren't over.
+    pub(crate) fn choose(&self, choice: usize) -> Option<Request> {
+        let open: Vec<_> = self.requests.iter().enumerate().filter(|(_, r)| !r.is_over()).collect();
+        open.get(choice % open.len().max(1)).map(|(number, _)| Request(*number))
+    }
+
+    /// Waits, and loses what would be under way for too long: requests for `way_in`, responses for `way_out`.
+    pub(crate) fn wait_within(&mut self, duration: Duration, way_in: Duration, way_out: Duration) {
+        self.wait(duration);
+        for in_flight in &mut self.requests {
+            let is_late = match in_flight.stage {
+                Stage::Sent => self.now.since(in_flight.sent) > way_in,
+                Stage::Answered(_, at) => self.now.since(at) > way_out,
+                Stage::Working(_) | Stage::Over => false,
+            };
+            if is_late {
+                in_flight.stage = Stage::Over;
+            }
+        }
+    }
+
+    /// Does nothing but look the browser's cookie up.
+    pub(crate) fn peek(&self, browser: Browser) -> Option<Standing> {
+        self.look_up(self.jars[browser.0].as_ref(), self.now)
+    }
+
+    pub(crate) fn record(&self, id: SessionId) -> Arc<Record> {
+        match self.store.load(id, self.now, self.policy.grace) {
+            Found::Alive(record) => record,
+            Found::Absent | Found::Ended => panic!("{id} isn't alive"),
+        }
+    }
+
+    pub(crate) fn is_alive(&self, id: SessionId) -> bool {
+        matches!(self.store.load(id, self.now, self.policy.grace), Found::Alive(_))
+    }
+
+    /// The secret's standing in the record as it is now.
+    pub(crate) fn examine(&self, token: &Token) -> Presented {
+        let record = self.record(token.id());
+        record.authority.examine(&token.id(), token.secret(), self.policy.grace, self.now)
+    }
+
+    fn look_up(&self, token: Option<&Token>, now: Timestamp) -> Option<Standing> {
+        let Some(token) = token else { return Some(Standing::Absent) };
+        match self.store.load(token.id(), now, self.policy.grace) {
+            Found::Absent => Some(Standing::Absent),
+            Found::Ended => Some(Standing::Ended),
+            Found::Alive(record) => {
+                let secret = token.secret();
+                let presented = record.authority.examine(&record.id, secret, self.policy.grace, now);
+                Standing::of(record, presented)
+            }
+        }
+    }
+
+    fn clock(&self, request: Request) -> Timestamp {
+        self.now + self.requests[request.0].clock_ahead
+    }
+
+    fn plan(&mut self, request: Request, work: &mut Work) -> Result<Plan, Error> {
+        let now = self.clock(request);
+        let entropy = &mut self.entropy;
+        plan(
+            &work.standing,
+            &work.intent,
+            &mut Circumstances {
+                policy: &self.policy,
+                presented: self.requests[request.0].token.as_ref().map(Token::secret),
+                arrived: work.arrived,
+                now,
+                client: None,
+                is_fresh: work.is_fresh,
+                entropy: &mut |bytes| {
+                    entropy.fill(bytes);
+                    Ok(())
+                },
+            },
+        )
+    }
+
+    /// Only the record as it is at the end tells whether a cookie may be sent along with no write, and whether
+    /// other requests have kept the session alive while a slow one was at work.
+    fn is_to_be_planned_on_the_record_as_it_is_now(
+        &self,
+        request: Request,
+        work: &Work,
+        planned: &Result<Plan, Error>,
+    ) -> bool {
+        let Standing::Held { record, .. } = &work.standing else { return false };
+        let has_cookie_without_a_write =
+            matches!(planned, Ok(Plan { action: Action::Nothing | Action::Touch, cookie: Some(_) }));
+        has_cookie_without_a_write || !record.is_alive(self.clock(request))
+    }
+
+    fn reload(&mut self, request: Request, work: &mut Work) {
+        let (now, grace) = (self.clock(request), self.policy.grace);
+        let (Some(began), Some(token)) = (&work.began, &self.requests[request.0].token) else {
+            panic!("a request that holds no session met a conflict");
+        };
+        work.standing = match self.store.load(token.id(), now, grace) {
+            Found::Alive(fresh) => Standing::recheck(fresh, began, token.secret(), grace, now),
+            Found::Absent | Found::Ended => Standing::Ended,
+        };
+        work.is_fresh = true;
+    }
+
+    fn carry_out(&mut self, request: Request, work: &Work, planned: Result<Plan, Error>) -> Option<Answer> {
+        let now = self.clock(request);
+        let InFlight { browser, ask, token, .. } = &self.requests[request.0];
+        let (browser, token) = (*browser, token.as_ref());
+        let event = Event { number: request.0, browser, ask, token, arrived: work.arrived, now };
+        let Ok(Plan { action, cookie }) = planned else {
+            return Some(Answer { done: Done::Failed, cookie: Cookie::Untouched });
+        };
+        self.model.decided(&event, &work.standing, &action, cookie.as_ref());
+        let began = ask.then.as_deref().filter(|_| ask.ends).unwrap_or(ask);
+        let held = match &work.standing {
+            Standing::Held { record, .. } => Some((record.id, record.version)),
+            _ => None,
+        };
+        let done = match (action, held) {
+            (Action::Nothing, _) => Done::Nothing,
+            (Action::Touch, Some((id, _))) => {
+                self.store.touch(id, now);
+                Done::Touched
+            }
+            (Action::Create(record), _) => {
+                self.model.created(&event, began, &record, cookie.as_ref());
+                self.store.create(record);
+                Done::Created
+            }
+            (Action::Replace { record, .. }, Some((_, version))) => {
+                let before = self.store.replace(record.clone(), version, now)?;
+                self.model.replaced(&event, &before, &record, cookie.as_ref());
+                Done::Replaced
+            }
+            (Action::End(_), Some((id, version))) => {
+                self.store.end(id, Some(version), now)?;
+                self.model.ended(browser, id, now);
+                Done::Ended
+            }
+            (Action::EndThenCreate(_, record), Some((id, version))) => {
+                self.store.end(id, Some(version), now)?;
+                self.model.ended(browser, id, now);
+                self.model.created(&event, began, &record, cookie.as_ref());
+                self.store.create(record);
+                Done::EndedAndCreated
+            }
+            (Action::Refuse, _) => Done::Refused,
+            (action, held) => panic!("{action:?} of {held:?}"),
+        };
+        if let (Done::Nothing | Done::Touched, Some((id, _))) = (done, held)
+            && matches!(self.store.load(id, now, self.policy.grace), Found::Alive(_))
+        {
+            self.model.used(&event, id, cookie.as_ref());
+        }
+        let cookie = match cookie {
+            None => Cookie::Untouched,
+            Some(CookieChange::Clear) => Cookie::Cleared,
+            Some(CookieChange::Set(token, _)) => {
+                self.assert_honoured(&token, now);
+                Cookie::Set(token)
+            }
+        };
+        Some(Answer { done, cookie })
+    }
+
+    /// A token that is sent is one that the stored record honours.
+    fn assert_honoured(&self, token: &Token, now: Timestamp) {
+        let standing = self.look_up(Some(token), now);
+        assert!(
+            matches!(standing, Some(Standing::Held { seat: Seat::Current | Seat::Successor, .. })),
+            "a token was sent that stands as {standing:?}"
+        );
+    }
+}
+
+impl InFlight {
+    fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+}
+
+impl Ask {
+    pub(crate) fn read() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn write() -> Self {
+        Self { writes: true, ..Self::default() }
+    }
+
+    pub(crate) fn rotate() -> Self {
+        Self { rotates: true, ..Self::default() }
+    }
+
+    pub(crate) fn step_up() -> Self {
+        Self { steps_up: true, ..Self::default() }
+    }
+
+    pub(crate) fn login(subject: &'static str) -> Self {
+        Self { logs_in: Some(subject), ..Self::default() }
+    }
+
+    pub(crate) fn lifetime(lifetime: Lifetime) -> Self {
+        Self { lifetime: Some(lifetime), ..Self::default() }
+    }
+
+    pub(crate) fn logout() -> Self {
+        Self { ends: true, ..Self::default() }
+    }
+
+    pub(crate) fn then(self, then: Self) -> Self {
+        Self { then: Some(Box::new(then)), ..self }
+    }
+
+    pub(crate) fn intent(&self, loaded: &Data, number: usize, prefix: &str, policy: &Policy) -> Intent {
+        let mut intent = Intent::new(policy.record_bytes_max);
+        if self.writes {
+            let delta = &mut intent.delta;
+            delta.update(loaded, COUNT, |count| *count += 1).unwrap();
+            delta.insert(loaded, Key::named(format!("{prefix}{number}")).unwrap(), &number).unwrap();
+        }
+        intent.login = self.logs_in.map(|subject| Subject::new(subject).unwrap());
+        intent.lifetime = self.lifetime;
+        intent.rotate = self.rotates;
+        intent.step_up = self.steps_up;
+        if self.ends {
+            intent.end(EndReason::Logout, policy.record_bytes_max);
+            intent.then =
+                self.then.as_ref().map(|then| Box::new(then.intent(&Data::new(), number, "then", policy)));
+        }
+        intent
+    }
+}
+
+/// How many writes a session has seen.
+pub(crate) const COUNT: Key<u32> = Key::new("count");
+
+impl Answer {
+    pub(crate) fn is_served(&self) -> bool {
+        !matches!(self.done, Done::Refused | Done::Failed)
+    }
+
+    pub(crate) fn token(&self) -> Option<Token> {
+        match &self.cookie {
+            Cookie::Set(token) => Some(token.clone()),
+            Cookie::Untouched | Cookie::Cleared => None,
+        }
+    }
+
+    pub(crate) fn leaves_the_cookie(&self) -> bool {
+        matches!(self.cookie, Cookie::Untouched)
+    }
+}
+
+/// What stores promise: only `create` creates, `replace` and `end` compare and swap, expired is gone.
+#[derive(Default)]
+pub(crate) struct Store {
+    slots: BTreeMap<SessionId, Slot>,
+}
+
+enum Slot {
+    Alive(Arc<Record>),
+    Ended(Timestamp),
+}
+
+enum Found {
+    Absent,
+    Alive(Arc<Record>),
+    Ended,
+}
+
+impl Store {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = SessionId> {
+        self.slots.keys().copied()
+    }
+
+    fn load(&self, id: SessionId, now: Timestamp, grace: Duration) -> Found {
+        match self.slots.get(&id) {
+            Some(Slot::Alive(record)) if record.is_alive(now) => Found::Alive(Arc::clone(record)),
+            Some(Slot::Ended(at)) if now < *at + grace => Found::Ended,
+            _ => Found::Absent,
+        }
+    }
+
+    fn create(&mut self, record: Record) {
+        let id = record.id;
+        assert!(
+            self.slots.insert(id, Slot::Alive(Arc::new(record))).is_none(),
+            "a session took the place of {id}"
+        );
+    }
+
+    /// The record that was replaced; `None` if it has another version or is gone.
+    fn replace(&mut self, record: Record, expected: Version, now: Timestamp) -> Option<Arc<Record>> {
+        let slot = self.living(record.id, Some(expected), now)?;
+        match mem::replace(slot, Slot::Alive(Arc::new(record))) {
+            Slot::Alive(before) => Some(before),
+            Slot::Ended(_) => None,
+        }
+    }
+
+    fn end(&mut self, id: SessionId, expected: Option<Version>, now: Timestamp) -> Option<()> {
+        *self.living(id, expected, now)? = Slot::Ended(now);
+        Some(())
+    }
+
+    fn touch(&mut self, id: SessionId, now: Timestamp) {
+        if let Some(Slot::Alive(record)) = self.living(id, None, now) {
+            let active = now.max(record.times.active);
+            Arc::make_mut(record).times.active = active;
+        }
+    }
+
+    fn living(&mut self, id: SessionId, expected: Option<Version>, now: Timestamp) -> Option<&mut Slot> {
+        self.slots.get_mut(&id).filter(|slot| match slot {
+            Slot::Alive(record) => {
+                record.is_alive(now) && expected.is_none_or(|version| version == record.version)
+            }
+            Slot::Ended(_) => false,
+        })
+    }
+}
+
+/// Bytes that never repeat, and are the same in every run.
+pub(crate) struct Entropy(pub(crate) u64);
+
+impl Entropy {
+    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = self.0;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^= mixed >> 31;
+            chunk.copy_from_slice(&mixed.to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
