@@ -45,6 +45,11 @@ impl Client {
         (!client.browser.is_empty() || !client.system.is_empty()).then_some(client)
     }
 
+    /// A copy of a `User-Agent` header, as much of it as is ever read.
+    pub(crate) fn copy_user_agent(user_agent: &[u8]) -> Box<[u8]> {
+        user_agent.get(..USER_AGENT_BYTES_MAX).unwrap_or(user_agent).into()
+    }
+
     /// For people: `Firefox on Linux`.
     pub(crate) fn describe(self) -> String {
         match (self.browser, self.system) {

@@ -25,7 +25,7 @@ pub(crate) struct Work {
     /// The record whose authority the request began under.
     began: Option<Arc<Record>>,
     presented: Option<Token>,
-    client: Option<Client>,
+    user_agent: Option<Box<[u8]>>,
     intent: Intent,
     /// Whether the record was loaded again since the handler saw it.
     is_fresh: bool,
@@ -59,7 +59,7 @@ impl Work {
             standing: state.standing.clone(),
             began,
             presented: state.presented.clone(),
-            client: state.client,
+            user_agent: state.user_agent.clone(),
             intent,
             is_fresh: false,
         }
@@ -72,14 +72,13 @@ impl Work {
 
     pub(crate) fn plan(&mut self) -> Result<Plan, Error> {
         let engine = &*self.engine;
-        // Only a request that wants something can begin a session.
-        let client = self.client.filter(|_| !self.is_reading()).map(Client::describe);
+        let client = self.client();
         let mut circumstances = Circumstances {
             policy: &engine.policy,
             presented: self.presented.as_ref().map(Token::secret),
             arrived: self.arrived,
             now: self.now,
-            client: client.as_deref(),
+            client: client.as_ref(),
             is_fresh: self.is_fresh,
             entropy: &mut |buffer| {
                 engine
@@ -90,6 +89,16 @@ impl Work {
             },
         };
         Ok(plan(&self.standing, &self.intent, &mut circumstances)?)
+    }
+
+    /// What to call the client in a session that begins: what the one before says, or the browser itself.
+    fn client(&self) -> Option<Arc<str>> {
+        if self.is_reading() {
+            return None;
+        }
+        let told = self.began.as_ref().and_then(|record| record.client.clone());
+        let user_agent = self.user_agent.as_deref();
+        told.or_else(|| user_agent.and_then(Client::from_user_agent).map(|client| client.describe().into()))
     }
 
     pub(crate) async fn run(mut self, mut plan: Plan) -> Result<Outcome, Error> {
@@ -105,8 +114,11 @@ impl Work {
                     {
                         turn = Some(engine.queue(id).lock().await);
                     }
-                    self.back_off(attempt).await?;
-                    self.reload().await?;
+                    Box::pin(async {
+                        self.back_off(attempt).await?;
+                        self.reload().await
+                    })
+                    .await?;
                 }
             }
             self.now = engine.now();
@@ -126,7 +138,7 @@ impl Work {
             Action::Replace { record, is_required } => self.replace(record, is_required, cookie).await,
             Action::End(reason) => self.end(reason, cookie).await,
             Action::EndThenCreate(reason, record) => match self.end(reason, None).await? {
-                Step::Done(_) => self.begin_anew(record, cookie).await,
+                Step::Done(_) => Box::pin(self.begin_anew(record, cookie)).await,
                 step => Ok(step),
             },
             Action::Refuse => self.refuse(),
@@ -149,7 +161,7 @@ impl Work {
         match self.apply(&Change::Create(&record)).await? {
             Written::Stored => {
                 self.engine.tell(EventKind::Created, Some(record.id), record.subject.as_ref());
-                self.confirm_login(&record).await?;
+                Box::pin(self.confirm_login(&record)).await?;
                 Ok(self.done(cookie))
             }
             // Somebody has this id: draw another.
@@ -169,7 +181,7 @@ impl Work {
             Ok(Written::Stored) => {
                 self.tell_replaced(&stored, &record, cookie.is_some());
                 if self.intent.login.is_some() {
-                    self.confirm_login(&record).await?;
+                    Box::pin(self.confirm_login(&record)).await?;
                 }
                 Ok(self.done(cookie))
             }
@@ -308,7 +320,7 @@ impl Work {
                     failure = Some(error);
                 }
             }
-            match change.fate(&self.engine, self.now).await {
+            match Box::pin(change.fate(&self.engine, self.now)).await {
                 Fate::Done => return Ok(Written::Stored),
                 Fate::NotDone => {}
                 Fate::Ended => return Ok(Written::Gone),

@@ -20,7 +20,8 @@ pub(crate) async fn within<T>(
     let first = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await;
     match first {
         Poll::Ready(result) => result,
-        Poll::Pending => match tokio::time::timeout(deadline, answer).await {
+        // Boxed, or each request's future would carry a timer's room along for the few that wait.
+        Poll::Pending => match Box::pin(tokio::time::timeout(deadline, answer)).await {
             Ok(result) => result,
             Err(_) => Err(Error::late(store, deadline)),
         },

@@ -120,23 +120,27 @@ pub(crate) struct Listeners(pub(crate) Vec<Box<dyn Subscriber>>);
 impl Listeners {
     /// Tells an event, to `tracing` as well: what went wrong as a warning, what ended or was refused as information,
     /// ordinary life as debugging output.
-    pub(crate) fn tell(&self, event: Event) {
-        let Event { kind, session, subject, .. } = &event;
+    pub(crate) fn tell(
+        &self,
+        kind: EventKind,
+        session: Option<SessionId>,
+        subject: Option<&Subject>,
+        now: impl Fn() -> Timestamp,
+    ) {
         let (name, cause) = (kind.name(), kind.cause());
-        let subject = subject.as_ref().map(Subject::as_str);
         macro_rules! trace {
             ($level:ident) => {
                 tracing::event!(
                     target: "cloakroom",
                     tracing::Level::$level,
                     session.id = session.as_ref().map(tracing::field::display),
-                    user.id = subject,
+                    user.id = subject.map(Subject::as_str),
                     cause,
                     "{name}"
                 )
             };
         }
-        match kind {
+        match &kind {
             EventKind::StoreFailed(_) | EventKind::Rejected(Rejection::Reused) => trace!(WARN),
             EventKind::Ended(_)
             | EventKind::Authenticated
@@ -149,6 +153,10 @@ impl Listeners {
             | EventKind::Rotated
             | EventKind::Expired => trace!(DEBUG),
         }
+        if self.0.is_empty() {
+            return;
+        }
+        let event = Event { at: now(), kind, session, subject: subject.cloned() };
         for subscriber in &self.0 {
             subscriber.on_event(&event);
         }

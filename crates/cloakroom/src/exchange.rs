@@ -15,7 +15,7 @@ use cloakroom_core::{
     record::Presented,
 };
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::OnceCell};
+use tokio::runtime::Handle;
 
 use crate::{
     Error, Session, Sessions,
@@ -40,7 +40,6 @@ pub struct Exchange {
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     arrived: Timestamp,
-    loaded: OnceCell<()>,
     pub(crate) state: Mutex<State>,
 }
 
@@ -48,7 +47,8 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     pub(crate) standing: Standing,
     pub(crate) presented: Option<Token>,
-    pub(crate) client: Option<Client>,
+    /// Kept only where the record doesn't tell of the client yet: reading it takes longer than loading a session.
+    pub(crate) user_agent: Option<Box<[u8]>>,
     pub(crate) intent: Intent,
 }
 
@@ -70,15 +70,10 @@ impl Exchange {
             phase: Phase::Untouched,
             standing: Standing::Absent,
             presented: None,
-            client: None,
+            user_agent: None,
             intent: Intent::new(engine.policy.record_bytes_max),
         };
-        let shared = Shared {
-            engine: Arc::clone(engine),
-            arrived: engine.now(),
-            loaded: OnceCell::new(),
-            state: Mutex::new(state),
-        };
+        let shared = Shared { engine: Arc::clone(engine), arrived: engine.now(), state: Mutex::new(state) };
         Self { shared: Arc::new(shared) }
     }
 
@@ -99,10 +94,9 @@ impl Exchange {
         cookies: impl Iterator<Item = &'a [u8]>,
         user_agent: Option<&[u8]>,
     ) -> Result<Session, Error> {
-        if self.shared.loaded.get().is_none() {
+        if !self.shared.state.lock().is_loaded() {
             let tokens = self.shared.tokens(cookies);
-            let client = user_agent.and_then(Client::from_user_agent);
-            self.shared.loaded.get_or_try_init(|| self.shared.load(tokens, client)).await?;
+            self.shared.load(tokens, user_agent).await?;
         }
         Ok(Session::new(Arc::clone(&self.shared)))
     }
@@ -157,7 +151,7 @@ impl Shared {
     async fn load(
         &self,
         tokens: [Option<Token>; CookiePolicy::CANDIDATES_MAX],
-        client: Option<Client>,
+        user_agent: Option<&[u8]>,
     ) -> Result<(), Error> {
         self.engine.start_sweeping();
         let (mut standing, mut presented) = (Standing::Absent, None);
@@ -172,9 +166,13 @@ impl Shared {
                 break;
             }
         }
+        let user_agent = match &standing {
+            Standing::Held { record, .. } if record.client.is_some() => None,
+            _ => user_agent.map(Client::copy_user_agent),
+        };
         let mut state = self.state.lock();
-        if state.phase == Phase::Untouched || matches!(state.standing, Standing::Degraded) {
-            (state.standing, state.presented, state.client) = (standing, presented, client);
+        if !state.is_loaded() {
+            (state.standing, state.presented, state.user_agent) = (standing, presented, user_agent);
             state.phase = Phase::Open;
         }
         Ok(())
@@ -200,7 +198,7 @@ impl Shared {
             Presented::Superseded => reject(Rejection::Superseded),
             Presented::Reused => {
                 reject(Rejection::Reused);
-                self.revoke_reused(&record, now).await?;
+                Box::pin(self.revoke_reused(&record, now)).await?;
             }
             Presented::Current | Presented::Successor | Presented::Previous => {}
         }
@@ -265,6 +263,10 @@ fn log(error: &Error) {
 }
 
 impl State {
+    fn is_loaded(&self) -> bool {
+        self.phase != Phase::Untouched && !matches!(self.standing, Standing::Degraded)
+    }
+
     /// The record that the handler sees.
     pub(crate) fn record(&self) -> Option<&Arc<Record>> {
         match &self.standing {
@@ -378,7 +380,7 @@ impl Drop for Commit {
 impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchange")
-            .field("is_loaded", &self.shared.loaded.initialized())
+            .field("is_loaded", &self.shared.state.lock().is_loaded())
             .finish_non_exhaustive()
     }
 }

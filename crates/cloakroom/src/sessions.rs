@@ -13,7 +13,7 @@ use crate::{
     Error,
     clock::{Clock, Entropy, Sources},
     deadline::within,
-    event::{Event, EventKind, Listeners, Subscriber},
+    event::{EventKind, Listeners, Subscriber},
     exchange::Exchange,
     keys::KeyTypes,
     store::{EndReason, Index, Revocation, Store, Summary, Tombstone, Written},
@@ -335,7 +335,7 @@ impl Engine {
     }
 
     pub(crate) fn tell(&self, kind: EventKind, session: Option<SessionId>, subject: Option<&Subject>) {
-        self.listeners.tell(Event { at: self.now(), kind, session, subject: subject.cloned() });
+        self.listeners.tell(kind, session, subject, || self.now());
     }
 
     pub(crate) fn tell_failure(&self, error: &Error) {

@@ -205,7 +205,7 @@ pub struct Summary {
     /// When it began, was last used, and ends.
     pub times: Times,
     /// A coarse description of the client.
-    pub client: Option<Box<str>>,
+    pub client: Option<Arc<str>>,
 }
 
 impl Summary {

@@ -103,10 +103,10 @@ impl<T> fmt::Debug for Key<T> {
 }
 
 /// One value: compact JSON text.
-pub(crate) type Value = Box<[u8]>;
+pub(crate) type Value = Vec<u8>;
 
 pub(crate) fn encode<T: Serialize>(name: &str, value: &T) -> Result<Value, Error> {
-    serde_json::to_vec(value).map(Vec::into_boxed_slice).map_err(|error| Error::encode(name, error))
+    serde_json::to_vec(value).map_err(|error| Error::encode(name, error))
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(name: &str, value: &[u8]) -> Result<T, Error> {

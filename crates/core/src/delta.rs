@@ -282,11 +282,11 @@ impl Change {
     fn replay<'a>(&'a self, stored: Option<&'a [u8]>) -> Result<Option<Cow<'a, [u8]>>, Error> {
         let mut value = match &self.base {
             Base::Stored => stored.map(Cow::Borrowed),
-            Base::Value(value) => Some(Cow::Borrowed(&**value)),
+            Base::Value(value) => Some(Cow::Borrowed(value.as_slice())),
             Base::Nothing => None,
         };
         for update in &self.updates {
-            value = Some(Cow::Owned(update(value.as_deref())?.into_vec()));
+            value = Some(Cow::Owned(update(value.as_deref())?));
         }
         Ok(value)
     }

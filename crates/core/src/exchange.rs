@@ -222,7 +222,7 @@ pub struct Circumstances<'a> {
     /// The time of the decision.
     pub now: Timestamp,
     /// A coarse description of the client, for new sessions.
-    pub client: Option<&'a str>,
+    pub client: Option<&'a Arc<str>>,
     /// Whether the record is another than the handler saw: then updates are run again on it.
     pub is_fresh: bool,
     /// Fills a buffer with bytes of a cryptographic random source.
@@ -362,7 +362,7 @@ fn begin(data: Data, intent: &Intent, at: &mut Circumstances<'_>) -> Result<(Rec
         subject: intent.login.clone(),
         authority: Authority::new(token.secret().verifier(&token.id())),
         times: Times::start(intent.lifetime.unwrap_or(at.policy.lifetime), started, at.now),
-        client: at.client.map(Box::from),
+        client: at.client.cloned(),
         data,
     };
     let max_age = record.times.end.since(at.now);
@@ -385,11 +385,13 @@ fn login(record: &Record, intent: &Intent, at: &mut Circumstances<'_>) -> Result
         return Ok(Plan { action: Action::EndThenCreate(EndReason::Replaced, new), cookie: Some(cookie) });
     }
     let secret = Secret::from_bytes(random(at)?);
-    let mut next = Record { data, version: version(at)?, subject: intent.login.clone(), ..record.clone() };
+    let mut next = record.with_data(data);
+    next.version = version(at)?;
+    next.subject = intent.login.clone();
     let lifetime =
         intent.lifetime.unwrap_or(if is_first { at.policy.lifetime } else { record.times.lifetime() });
     next.times = record.times.restart(lifetime, at.arrived, at.now);
-    next.client = at.client.map(Box::from).or(next.client);
+    next.client = at.client.cloned().or(next.client);
     next.authority.supersede_all();
     next.authority.current = secret.verifier(&record.id);
     let cookie = Some(CookieChange::Set(Token::new(record.id, secret), next.times.end.since(at.now)));
@@ -458,15 +460,17 @@ fn write(
     intent: &Intent,
     at: &Circumstances<'_>,
 ) -> Result<Option<(Record, bool)>, Error> {
-    let mut next = record.clone();
+    let data = if intent.delta.is_empty() {
+        record.data.clone()
+    } else {
+        let Some(data) = changed(&intent.delta, &record.data, at.is_fresh)? else { return Ok(None) };
+        data
+    };
+    let mut next = record.with_data(data);
     if seat == Seat::Successor {
         promote(&mut next, at.now);
     }
     let times = next.times;
-    if !intent.delta.is_empty() {
-        let Some(data) = changed(&intent.delta, &record.data, at.is_fresh)? else { return Ok(None) };
-        next.data = data;
-    }
     if let Some(lifetime) = intent.lifetime {
         next.times = next.times.extend(lifetime);
     }

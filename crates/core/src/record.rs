@@ -27,7 +27,7 @@ pub struct Record {
     /// When it began, was last used, and ends.
     pub times: Times,
     /// A coarse description of the client, such as `Firefox on Linux`, for the user's list of devices.
-    pub client: Option<Box<str>>,
+    pub client: Option<Arc<str>>,
     /// The application's data.
     pub data: Data,
 }
@@ -37,6 +37,19 @@ impl Record {
     #[must_use]
     pub fn expires(&self) -> Timestamp {
         self.times.expires()
+    }
+
+    /// The same record with other data, without a copy of what it had.
+    pub(crate) fn with_data(&self, data: Data) -> Self {
+        Self {
+            id: self.id,
+            version: self.version,
+            subject: self.subject.clone(),
+            authority: self.authority.clone(),
+            times: self.times,
+            client: self.client.clone(),
+            data,
+        }
     }
 
     /// Whether the record is still alive.
@@ -88,7 +101,7 @@ impl Record {
             subject: stored.subject.map(Subject::new).transpose()?,
             authority: stored.authority,
             times: Times { created, started, active, end, idle_s: stored.idle_s },
-            client: stored.client.map(Box::from),
+            client: stored.client.map(Arc::from),
             data: Data::from_bytes(stored.data)?,
         })
     }

@@ -88,7 +88,7 @@ fn handle(parts: &Parts) -> Result<&Handle, Response> {
 }
 
 fn refuse_anonymous(parts: &Parts) -> Response {
-    let login = parts.extensions.get::<Handle>().and_then(|handle| handle.login.as_ref());
+    let login = parts.extensions.get::<Handle>().and_then(|handle| handle.login.as_deref());
     let location =
         login.filter(|_| matches!(parts.method, Method::GET | Method::HEAD)).and_then(login_location);
     let mut response = match location {

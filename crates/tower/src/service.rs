@@ -30,11 +30,10 @@ impl<S> SessionService<S> {
 pub(crate) struct Handle {
     pub(crate) exchange: Exchange,
     #[cfg_attr(not(feature = "axum"), allow(dead_code, reason = "only the extractors redirect"))]
-    pub(crate) login: Option<Login>,
+    pub(crate) login: Option<Arc<Login>>,
 }
 
 /// Where to log in, and what was asked for: as it arrived, for nested routers cut their prefix off.
-#[derive(Clone)]
 #[cfg_attr(not(feature = "axum"), allow(dead_code, reason = "only the extractors redirect"))]
 pub(crate) struct Login {
     pub(crate) path: Arc<str>,
@@ -60,7 +59,8 @@ where
             return ResponseFuture::new(self.inner.call(request), None, true);
         }
         let exchange = self.sessions.begin();
-        let login = self.login_path.clone().map(|path| Login { path, asked_for: request.uri().clone() });
+        let login = self.login_path.clone();
+        let login = login.map(|path| Arc::new(Login { path, asked_for: request.uri().clone() }));
         let handle = Handle { exchange: exchange.clone(), login };
         let is_safe = request.method().is_safe();
         request.extensions_mut().insert(handle);
