@@ -196,10 +196,12 @@ impl MemoryStore {
         }
     }
 
-    fn sweep_shard(&self, at: usize, now: Timestamp, swept: &mut Swept, limit: usize) {
+    /// Removes at most `limit` sessions and tombstones of one shard, and answers how many it removed.
+    fn sweep_shard(&self, at: usize, now: Timestamp, limit: usize, swept: &mut Swept) -> usize {
         let mut shard = self.shards[at].lock();
         shard.collect_expected(now);
-        while swept.expired.len() < limit
+        let mut removed = 0;
+        while removed < limit
             && let Some(id_hash) = shard.sweeping.pop()
         {
             let Some((id, expires)) = shard.find_by_hash(id_hash) else { continue };
@@ -214,8 +216,9 @@ impl MemoryStore {
             } else {
                 shard.drop_tombstone(id);
             }
+            removed += 1;
         }
-        swept.is_more |= swept.expired.len() >= limit;
+        removed
     }
 }
 
@@ -246,13 +249,14 @@ impl Store for MemoryStore {
     }
 
     fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, Swept> {
-        let mut swept = Swept::default();
+        let (mut swept, mut left) = (Swept::default(), limit);
         let first = self.next_shard_to_sweep.load(Ordering::Relaxed);
         for offset in 0..SHARDS {
             let at = (first + offset) % SHARDS;
-            self.sweep_shard(at, now, &mut swept, limit);
-            if swept.is_more {
+            left -= self.sweep_shard(at, now, left, &mut swept);
+            if left == 0 {
                 self.next_shard_to_sweep.store(at, Ordering::Relaxed);
+                swept.is_more = true;
                 break;
             }
             self.subjects[at].lock().drop_revocations(now);
