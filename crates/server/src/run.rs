@@ -1,11 +1,13 @@
 //! From start to stop.
 
-use std::fmt;
+use std::fmt::{Display, Formatter};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::http;
 use crate::sessions::{self, Rules};
@@ -54,11 +56,9 @@ fn announce(address: SocketAddr) -> io::Result<()> {
 }
 
 fn start_logging(settings: &Settings) {
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&settings.log.value))
-        .with_writer(io::stderr)
-        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-        .init();
+    let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
+    let lines = fmt::layer().with_writer(io::stderr).with_ansi(is_terminal);
+    tracing_subscriber::registry().with(settings.log.value.clone()).with(lines).init();
     match settings.transport() {
         Transport::Https => {}
         Transport::LoopbackHttp => tracing::warn!(
@@ -116,8 +116,8 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Display for Failure {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         match self {
             Failure::Io(error) => write!(f, "{error}"),
             Failure::Listen(address, error) if error.kind() == io::ErrorKind::AddrInUse => {

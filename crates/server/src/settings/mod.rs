@@ -10,6 +10,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+
 use fault::Origin;
 pub(crate) use fault::{Fault, Faults, Problem};
 pub(crate) use key::{ALL as KEYS, COOKIE_NAME, IDLE_TIMEOUT_S, Key, ROTATION_PERIOD_S};
@@ -35,7 +38,7 @@ pub(crate) struct Settings {
     pub(crate) absolute_timeout_s: Setting<u64>,
     pub(crate) rotation_period_s: Setting<Option<u64>>,
     pub(crate) cookie_name: Setting<Option<String>>,
-    pub(crate) log: Setting<String>,
+    pub(crate) log: Setting<Targets>,
     pub(crate) shutdown_grace_s: Setting<u64>,
     /// Variables that look like ours and are not: worth a line in the log.
     pub(crate) strangers: Vec<String>,
@@ -91,7 +94,7 @@ impl Settings {
             absolute_timeout_s: layers.take(&key::ABSOLUTE_TIMEOUT_S, 24 * 60 * 60, seconds),
             rotation_period_s: layers.take(&key::ROTATION_PERIOD_S, None, |raw| seconds(raw).map(Some)),
             cookie_name: layers.take(&key::COOKIE_NAME, None, value::cookie_name),
-            log: layers.take(&key::LOG, "info".to_owned(), value::log_filter),
+            log: layers.take(&key::LOG, Targets::new().with_default(Level::INFO), value::log_filter),
             shutdown_grace_s: layers.take(&key::SHUTDOWN_GRACE_S, 10, grace),
             strangers: std::mem::take(&mut layers.strangers),
         }

@@ -58,7 +58,7 @@ fn the_later_source_wins() {
     let file = "log = \"error\"\nstore_deadline_ms = 1\nshutdown_grace_s = 1\n";
     let environment = [("CLOAKROOM_STORE_DEADLINE_MS", "2"), ("CLOAKROOM_SHUTDOWN_GRACE_S", "2")];
     let settings = load(file, &environment, &[("shutdown_grace_s", "3")]).expect("nothing is wrong");
-    assert_eq!(settings.log.value, "error");
+    assert_eq!(settings.log.value.to_string(), "error");
     assert_eq!(settings.store_deadline_ms.value, 2);
     assert_eq!(settings.shutdown_grace_s.value, 3);
     assert_eq!(settings.shutdown_grace_s.origin.to_string(), "--shutdown-grace-s");

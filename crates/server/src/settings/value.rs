@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use http::Uri;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use super::fault::Problem;
 use super::layers::Raw;
@@ -115,14 +115,13 @@ pub(crate) fn switch(raw: &Raw) -> Result<bool, Problem> {
     }
 }
 
-pub(crate) fn log_filter(raw: &Raw) -> Result<String, Problem> {
+/// Levels by target, as `info` or `cloakroom=debug,info`.
+pub(crate) fn log_filter(raw: &Raw) -> Result<Targets, Problem> {
     let text = text(raw)?;
-    EnvFilter::try_new(text).map_err(|error| {
-        let mend =
-            "Write a level (error, warn, info, debug, trace), or target=level pairs with commas between.";
+    text.parse().map_err(|error| {
+        let mend = "Write a level (error, warn, info, debug, trace, off), or target=level pairs with commas between.";
         Problem::new(format!("is {text:?}: {error}"), mend)
-    })?;
-    Ok(text.to_owned())
+    })
 }
 
 /// A cookie name's characters (RFC 6265, a token of RFC 9110).

@@ -86,7 +86,7 @@ pub(crate) static PRODUCTS: [Product; 8] = [
     Product {
         slug: "tag",
         name: "Number 27",
-        kind: "Brass cloakroom tag",
+        kind: "Brass tag",
         price: Cents(1_250),
         blurb: "The very thing this is about: hand in your coat, keep the number. Whoever holds it gets the coat.",
         art: include_str!("../../assets/art/tag.svg"),
