@@ -1,11 +1,15 @@
 //! The core through its public face: the lifecycle as a whole, in a small world with a store, browsers and a clock.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 
+mod ask;
+mod authority;
 mod exchange;
 mod lifecycle;
 mod login;
 mod model;
 mod planner;
+mod random;
 mod rotation;
+mod store;
 mod tokens;
 mod world;

@@ -2,27 +2,27 @@
 //! and the rule that mends it.
 //!
 //! S0 → S1 → S2 are successors by rotation, R0 is the secret before a login, L1 the login's. The jar is what the
-//! browser holds.
+//! browser holds. The traces in which authority changes hands, at a login or a step-up, are in [`crate::authority`].
 
 use std::time::Duration;
 
-use cloakroom_core::{Lifetime, Policy, Token, exchange::Standing, record::Presented};
+use cloakroom_core::{Lifetime, Policy, SessionId, Token, exchange::Standing};
 
 use crate::{
     model::Observed,
     world::{Ask, Browser, COUNT, Done, World},
 };
 
-const GRACE: Duration = Duration::from_secs(60);
-const PERIOD: Duration = Duration::from_secs(300);
-const INSTANT: Duration = Duration::from_millis(1);
+pub(crate) const GRACE: Duration = Duration::from_secs(60);
+pub(crate) const PERIOD: Duration = Duration::from_secs(300);
+pub(crate) const INSTANT: Duration = Duration::from_millis(1);
 
-fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     Policy { rotation_period: Some(PERIOD), grace: GRACE, ..Policy::default() }
 }
 
 /// A world with a browser that has just logged in.
-fn logged_in() -> (World, Browser) {
+pub(crate) fn logged_in() -> (World, Browser) {
     let mut world = World::new(policy());
     let owner = world.browser();
     world.visit(owner, Ask::login("ann"));
@@ -30,17 +30,17 @@ fn logged_in() -> (World, Browser) {
 }
 
 /// Waits until a rotation is due, makes it, and has the successor seen: the jar goes one secret on.
-fn rotate(world: &mut World, browser: Browser) {
+pub(crate) fn rotate(world: &mut World, browser: Browser) {
     world.wait(PERIOD);
     assert_eq!(world.visit(browser, Ask::read()).done, Done::Replaced);
     assert_eq!(world.visit(browser, Ask::read()).done, Done::Replaced);
 }
 
-fn id(world: &World, browser: Browser) -> cloakroom_core::SessionId {
+pub(crate) fn id(world: &World, browser: Browser) -> SessionId {
     world.jar(browser).unwrap().id()
 }
 
-fn text(token: Option<Token>) -> Option<String> {
+pub(crate) fn text(token: Option<Token>) -> Option<String> {
     token.map(|token| token.expose())
 }
 
@@ -169,212 +169,6 @@ fn cs_renew_an_anonymous_session_is_not_rotated() {
     assert_eq!(text(world.jar(visitor)), r0);
 }
 
-/// The same at a login that authenticates anew: S1 was already on its way, and arrives after L1.
-///
-/// One cookie name can't solve this. What is left of it does no harm: the browser reads as anonymous, writes are
-/// refused rather than begun somewhere else, nothing is revoked, and the next login begins a session.
-#[test]
-fn a_successor_that_a_login_overtook_leaves_the_browser_anonymous() {
-    let (mut world, owner) = logged_in();
-    world.wait(PERIOD);
-    let (reader, login) = (world.send(owner, Ask::read()), world.send(owner, Ask::login("ann")));
-    for request in [reader, login] {
-        world.load(request);
-        world.commit(request);
-    }
-    world.arrive(login);
-    let held = world.jar(owner).unwrap();
-    world.arrive(reader);
-    assert_eq!(world.examine(&world.jar(owner).unwrap()), Presented::Superseded);
-    assert_eq!(world.visit(owner, Ask::read()).done, Done::Nothing);
-    let write = world.visit(owner, Ask::write());
-    assert!(write.done == Done::Refused && write.leaves_the_cookie());
-    assert_eq!(world.examine(&held), Presented::Current);
-    assert_eq!(world.visit(owner, Ask::login("ann")).done, Done::Created);
-    assert_ne!(id(&world, owner), held.id());
-}
-
-/// A write with R0 arrives after L1, when R0 is forgotten.
-///
-/// It was treated as absent: it created a session and overwrote L1 in the jar. Superseded verifiers are remembered
-/// for the record's life; they never create, and never set a cookie.
-#[test]
-fn a7_2_4_a_write_with_the_secret_before_login_creates_nothing() {
-    let mut world = World::new(policy());
-    let visitor = world.browser();
-    world.visit(visitor, Ask::write());
-    let (at_work, on_its_way) = (world.send(visitor, Ask::write()), world.send(visitor, Ask::write()));
-    assert_eq!(world.load(at_work), Observed::Current);
-    world.visit(visitor, Ask::login("ann"));
-    for _ in 0..20 {
-        rotate(&mut world, visitor);
-        world.visit(visitor, Ask::login("ann"));
-    }
-    assert_eq!(world.load(on_its_way), Observed::Superseded);
-    for request in [at_work, on_its_way] {
-        let answer = world.commit(request);
-        assert!(answer.done == Done::Refused && answer.leaves_the_cookie(), "{answer:?}");
-    }
-    assert_eq!(world.store.ids().count(), 1);
-}
-
-/// Two first requests without a cookie, a write and a login: whichever response comes last, wins.
-///
-/// Documented: there is nothing yet that would tie the two together. A separate cookie name for anonymous sessions
-/// closes it.
-#[test]
-fn two_first_requests_begin_two_sessions_and_the_last_response_wins() {
-    let mut world = World::new(policy());
-    let visitor = world.browser();
-    let (write, login) = (world.send(visitor, Ask::write()), world.send(visitor, Ask::login("ann")));
-    for request in [write, login] {
-        world.load(request);
-        assert_eq!(world.commit(request).done, Done::Created);
-    }
-    world.arrive(login);
-    assert_eq!(world.model.subject(id(&world, visitor)), Some("ann"));
-    world.arrive(write);
-    assert_eq!(world.model.subject(id(&world, visitor)), None);
-    assert_eq!(world.store.ids().count(), 2);
-}
-
-/// A step-up; its response is lost.
-///
-/// A logged-in user was logged out. The old secret keeps its level until the new one is seen: what the browser still
-/// has stays good, and reads and writes at the old level.
-#[test]
-fn a7_2_4_a_lost_step_up_logs_nobody_out() {
-    let (mut world, owner) = logged_in();
-    let started = world.record(id(&world, owner)).times.started;
-    world.wait(PERIOD - INSTANT);
-    let step_up = world.send(owner, Ask::step_up());
-    world.load(step_up);
-    let sent = world.commit(step_up).token().unwrap();
-    world.lose(step_up);
-    assert_eq!(world.visit(owner, Ask::write()).done, Done::Replaced);
-    assert_eq!(world.record(sent.id()).times.started, started, "the old secret is of the old level");
-    assert_eq!(world.examine(&sent), Presented::Successor);
-    assert!(world.visit(owner, Ask::step_up()).token().is_some(), "and may step up again");
-    assert_eq!(world.examine(&sent), Presented::Superseded);
-}
-
-/// The same, with a response that arrives: from when the new secret is first seen, the old one is superseded, and
-/// the session is as old as the step-up.
-#[test]
-fn a7_2_4_the_old_secret_is_superseded_when_the_step_up_is_seen() {
-    let (mut world, owner) = logged_in();
-    let s0 = world.jar(owner).unwrap();
-    world.wait(PERIOD - INSTANT);
-    let arrived = world.now;
-    world.visit(owner, Ask::step_up());
-    assert_eq!(world.examine(&s0), Presented::Current);
-    let thief = world.browser();
-    world.plant(thief, Some(s0.clone()));
-    let at_work = world.send(thief, Ask::write());
-    world.load(at_work);
-    world.visit(owner, Ask::read());
-    assert_eq!(world.examine(&s0), Presented::Superseded);
-    assert_eq!(world.record(s0.id()).times.started, arrived);
-    world.wait(GRACE + INSTANT);
-    assert_eq!(world.visit(thief, Ask::write()).done, Done::Refused);
-    assert_eq!(world.model.alarms, 0);
-}
-
-/// A write is under way when a step-up is stored: the epoch it began under is over, and it is refused, whereas one that
-/// begins after the step-up is served.
-///
-/// Documented: a step-up changes who may do what, and a request can't tell under which of the two it was let in.
-#[test]
-fn a_write_under_way_at_a_step_up_is_refused() {
-    let (mut world, owner) = logged_in();
-    let (write, step_up) = (world.send(owner, Ask::write()), world.send(owner, Ask::step_up()));
-    for request in [write, step_up] {
-        assert_eq!(world.load(request), Observed::Current);
-    }
-    assert_eq!(world.commit(step_up).done, Done::Replaced);
-    let answer = world.commit(write);
-    assert!(answer.done == Done::Refused && answer.leaves_the_cookie(), "{answer:?}");
-    assert_eq!(world.visit(owner, Ask::write()).done, Done::Replaced);
-}
-
-/// S1 has reached the jar and wasn't presented yet; a step-up that was sent with S0 is stored; its response is lost: the
-/// jar holds a secret that the step-up superseded.
-///
-/// What is left of "a lost response logs nobody out" where two requests run in parallel. It does no harm beyond that:
-/// the session lives, nothing is revoked, and the next login begins a session.
-#[test]
-fn a_step_up_in_parallel_to_a_rotation_supersedes_its_successor() {
-    let (mut world, owner) = logged_in();
-    let s0 = world.jar(owner).unwrap();
-    world.wait(PERIOD);
-    let (reader, step_up) = (world.send(owner, Ask::read()), world.send(owner, Ask::step_up()));
-    world.load(reader);
-    world.commit(reader);
-    world.arrive(reader);
-    world.load(step_up);
-    world.commit(step_up);
-    world.lose(step_up);
-    assert_eq!(world.examine(&s0), Presented::Current);
-    assert_eq!(world.examine(&world.jar(owner).unwrap()), Presented::Superseded);
-    assert_eq!(world.visit(owner, Ask::write()).done, Done::Refused);
-    assert_eq!(world.visit(owner, Ask::login("ann")).done, Done::Created);
-    assert!(world.is_alive(s0.id()));
-    assert_eq!(world.model.alarms, 0);
-}
-
-/// A fixation attacker presents R0 after the victim's login.
-///
-/// An alarm revoked the victim's session. Only secrets that were rotated out raise it, never superseded ones: not at
-/// once, not after the grace, and not after rotations of the victim's own.
-#[test]
-fn w_03_a_fixation_attacker_raises_no_alarm() {
-    let (mut world, victim, attacker) = fixated();
-    for _ in 0..3 {
-        assert_eq!(world.visit(attacker, Ask::read()).done, Done::Nothing);
-        rotate(&mut world, victim);
-        world.wait(GRACE + INSTANT);
-    }
-    assert_eq!(world.model.alarms, 0);
-    assert!(world.is_alive(id(&world, victim)));
-}
-
-/// The same attacker logs out with R0: the victim was signed out.
-///
-/// Ending rechecks authority: a logout that began with R0 before the login, and one that begins after it, answer that
-/// they are lost, and clear nothing.
-#[test]
-fn w_03_a_fixation_attacker_logs_nobody_out() {
-    let mut world = World::new(policy());
-    let (victim, attacker) = (world.browser(), world.browser());
-    world.visit(attacker, Ask::write());
-    world.plant(victim, world.jar(attacker));
-    let before = world.send(attacker, Ask::logout());
-    assert_eq!(world.load(before), Observed::Current);
-    world.visit(victim, Ask::login("ann"));
-    let after = world.send(attacker, Ask::logout());
-    assert_eq!(world.load(after), Observed::Superseded);
-    for request in [before, after] {
-        let answer = world.commit(request);
-        assert!(answer.done == Done::Refused && answer.leaves_the_cookie(), "{answer:?}");
-    }
-    assert!(world.is_alive(id(&world, victim)));
-}
-
-/// A logout presents a superseded S1: it was answered "done" and the cookie cleared, but the session lives.
-///
-/// Such a logout answers that it is lost, and clears nothing: a user who believes to be logged out must be.
-#[test]
-fn a7_4_1_a_logout_with_a_superseded_secret_says_that_it_is_lost() {
-    let (mut world, owner) = logged_in();
-    let s0 = world.jar(owner).unwrap();
-    world.visit(owner, Ask::login("ann"));
-    let other_tab = world.browser();
-    world.plant(other_tab, Some(s0));
-    let answer = world.visit(other_tab, Ask::logout());
-    assert!(answer.done == Done::Refused && answer.leaves_the_cookie(), "{answer:?}");
-    assert!(world.is_alive(id(&world, owner)));
-}
-
 /// A thief goes S0 → S1 → S2; the owner presents S0, two back.
 ///
 /// It was unknown, raised no alarm, and the thief went on. Every rotated-out verifier since authentication is
@@ -417,26 +211,6 @@ fn cs_renew_a_slow_write_survives_rotations() {
     let record = world.record(id(&world, owner));
     assert_eq!(COUNT.decode(record.data.get(COUNT.name()).unwrap()).unwrap(), 4);
     assert_eq!(world.model.alarms, 0);
-}
-
-/// A write with R0 is acknowledged; the login is stored, its response lost: the cart sits behind L1, which nobody
-/// holds.
-///
-/// Open, and documented: the next login begins a session without the cart. R0 can't be let in to fetch it, for R0 may
-/// be an attacker's.
-#[test]
-fn a_login_whose_response_is_lost_leaves_the_cart_behind() {
-    let mut world = World::new(policy());
-    let visitor = world.browser();
-    assert_eq!(world.visit(visitor, Ask::write()).done, Done::Created);
-    let login = world.send(visitor, Ask::login("ann"));
-    world.load(login);
-    assert_eq!(world.commit(login).done, Done::Replaced);
-    world.lose(login);
-    let behind = id(&world, visitor);
-    assert_eq!(world.visit(visitor, Ask::login("ann")).done, Done::Created);
-    let fresh = world.record(id(&world, visitor));
-    assert!(fresh.id != behind && fresh.data.is_empty());
 }
 
 /// Whoever presents the rotated-out secret is caught: the thief, if the owner moved on first.
@@ -504,15 +278,4 @@ fn cs_renew_a_hundred_parallel_requests_get_the_same_successor() {
     assert_eq!(world.visit(owner, Ask::read()).done, Done::Replaced);
     let count = world.record(id(&world, owner));
     assert_eq!(COUNT.decode(count.data.get(COUNT.name()).unwrap()).unwrap(), 50);
-}
-
-/// An attacker's anonymous session, planted in a victim's browser, and logged in to by the victim.
-fn fixated() -> (World, Browser, Browser) {
-    let mut world = World::new(policy());
-    let (victim, attacker) = (world.browser(), world.browser());
-    world.visit(attacker, Ask::write());
-    world.plant(victim, world.jar(attacker));
-    world.model.kept_out = Some((1, "ann"));
-    world.visit(victim, Ask::login("ann"));
-    (world, victim, attacker)
 }

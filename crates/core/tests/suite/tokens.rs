@@ -140,7 +140,7 @@ proptest! {
             version: Version::from_write_id(version),
             subject: subject_name.as_deref().map(subject),
             times: Times { created, started, active, end, idle_s },
-            client: client.map(String::into_boxed_str),
+            client: client.map(Into::into),
             data: data(&serde_json::to_string(&entries).unwrap()),
             authority: sample.authority,
         };

@@ -2,15 +2,17 @@
 //! clocks differ. Responses may be late, overtake each other or be lost. Plans are carried out as
 //! `cloakroom_core::exchange` says. Everything that happens is held against the [`Model`].
 
-use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use cloakroom_core::{
-    Data, Error, Key, Lifetime, Policy, Record, SessionId, Subject, Timestamp, Token, Version,
-    exchange::{Action, Circumstances, CookieChange, EndReason, Intent, Plan, Seat, Standing, plan},
+    Data, Error, Policy, Record, SessionId, Timestamp, Token,
+    exchange::{Action, Circumstances, CookieChange, Intent, Plan, Seat, Standing, plan},
     record::Presented,
 };
 
+pub(crate) use crate::ask::{Answer, Ask, COUNT, Cookie, Done};
 use crate::model::{Event, Model, Observed};
+pub(crate) use crate::store::{Entropy, Found, Store};
 
 pub(crate) struct World {
     pub(crate) policy: Policy,
@@ -27,44 +29,6 @@ pub(crate) struct Browser(usize);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request(usize);
-
-/// What a request's handler does with the session.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Ask {
-    pub(crate) writes: bool,
-    pub(crate) lifetime: Option<Lifetime>,
-    pub(crate) rotates: bool,
-    pub(crate) steps_up: bool,
-    pub(crate) logs_in: Option<&'static str>,
-    pub(crate) ends: bool,
-    pub(crate) then: Option<Box<Ask>>,
-}
-
-/// What became of a request.
-#[derive(Clone, Debug)]
-pub(crate) struct Answer {
-    pub(crate) done: Done,
-    pub(crate) cookie: Cookie,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Done {
-    Nothing,
-    Touched,
-    Created,
-    Replaced,
-    Ended,
-    EndedAndCreated,
-    Refused,
-    Failed,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum Cookie {
-    Untouched,
-    Set(Token),
-    Cleared,
-}
 
 /// One thing that happened to a request.
 #[derive(Debug)]
@@ -436,163 +400,5 @@ impl World {
 impl InFlight {
     fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Over)
-    }
-}
-
-impl Ask {
-    pub(crate) fn read() -> Self {
-        Self::default()
-    }
-
-    pub(crate) fn write() -> Self {
-        Self { writes: true, ..Self::default() }
-    }
-
-    pub(crate) fn rotate() -> Self {
-        Self { rotates: true, ..Self::default() }
-    }
-
-    pub(crate) fn step_up() -> Self {
-        Self { steps_up: true, ..Self::default() }
-    }
-
-    pub(crate) fn login(subject: &'static str) -> Self {
-        Self { logs_in: Some(subject), ..Self::default() }
-    }
-
-    pub(crate) fn lifetime(lifetime: Lifetime) -> Self {
-        Self { lifetime: Some(lifetime), ..Self::default() }
-    }
-
-    pub(crate) fn logout() -> Self {
-        Self { ends: true, ..Self::default() }
-    }
-
-    pub(crate) fn then(self, then: Self) -> Self {
-        Self { then: Some(Box::new(then)), ..self }
-    }
-
-    pub(crate) fn intent(&self, loaded: &Data, number: usize, prefix: &str, policy: &Policy) -> Intent {
-        let mut intent = Intent::new(policy.record_bytes_max);
-        if self.writes {
-            let delta = &mut intent.delta;
-            delta.update(loaded, COUNT, |count| *count += 1).unwrap();
-            delta.insert(loaded, Key::named(format!("{prefix}{number}")).unwrap(), &number).unwrap();
-        }
-        intent.login = self.logs_in.map(|subject| Subject::new(subject).unwrap());
-        intent.lifetime = self.lifetime;
-        intent.rotate = self.rotates;
-        intent.step_up = self.steps_up;
-        if self.ends {
-            intent.end(EndReason::Logout, policy.record_bytes_max);
-            intent.then =
-                self.then.as_ref().map(|then| Box::new(then.intent(&Data::new(), number, "then", policy)));
-        }
-        intent
-    }
-}
-
-/// How many writes a session has seen.
-pub(crate) const COUNT: Key<u32> = Key::new("count");
-
-impl Answer {
-    pub(crate) fn is_served(&self) -> bool {
-        !matches!(self.done, Done::Refused | Done::Failed)
-    }
-
-    pub(crate) fn token(&self) -> Option<Token> {
-        match &self.cookie {
-            Cookie::Set(token) => Some(token.clone()),
-            Cookie::Untouched | Cookie::Cleared => None,
-        }
-    }
-
-    pub(crate) fn leaves_the_cookie(&self) -> bool {
-        matches!(self.cookie, Cookie::Untouched)
-    }
-}
-
-/// What stores promise: only `create` creates, `replace` and `end` compare and swap, expired is gone.
-#[derive(Default)]
-pub(crate) struct Store {
-    slots: BTreeMap<SessionId, Slot>,
-}
-
-enum Slot {
-    Alive(Arc<Record>),
-    Ended(Timestamp),
-}
-
-enum Found {
-    Absent,
-    Alive(Arc<Record>),
-    Ended,
-}
-
-impl Store {
-    pub(crate) fn ids(&self) -> impl Iterator<Item = SessionId> {
-        self.slots.keys().copied()
-    }
-
-    fn load(&self, id: SessionId, now: Timestamp, grace: Duration) -> Found {
-        match self.slots.get(&id) {
-            Some(Slot::Alive(record)) if record.is_alive(now) => Found::Alive(Arc::clone(record)),
-            Some(Slot::Ended(at)) if now < *at + grace => Found::Ended,
-            _ => Found::Absent,
-        }
-    }
-
-    fn create(&mut self, record: Record) {
-        let id = record.id;
-        assert!(
-            self.slots.insert(id, Slot::Alive(Arc::new(record))).is_none(),
-            "a session took the place of {id}"
-        );
-    }
-
-    /// The record that was replaced; `None` if it has another version or is gone.
-    fn replace(&mut self, record: Record, expected: Version, now: Timestamp) -> Option<Arc<Record>> {
-        let slot = self.living(record.id, Some(expected), now)?;
-        match mem::replace(slot, Slot::Alive(Arc::new(record))) {
-            Slot::Alive(before) => Some(before),
-            Slot::Ended(_) => None,
-        }
-    }
-
-    fn end(&mut self, id: SessionId, expected: Option<Version>, now: Timestamp) -> Option<()> {
-        *self.living(id, expected, now)? = Slot::Ended(now);
-        Some(())
-    }
-
-    fn touch(&mut self, id: SessionId, now: Timestamp) {
-        if let Some(Slot::Alive(record)) = self.living(id, None, now) {
-            let active = now.max(record.times.active);
-            Arc::make_mut(record).times.active = active;
-        }
-    }
-
-    fn living(&mut self, id: SessionId, expected: Option<Version>, now: Timestamp) -> Option<&mut Slot> {
-        self.slots.get_mut(&id).filter(|slot| match slot {
-            Slot::Alive(record) => {
-                record.is_alive(now) && expected.is_none_or(|version| version == record.version)
-            }
-            Slot::Ended(_) => false,
-        })
-    }
-}
-
-/// Bytes that never repeat, and are the same in every run.
-pub(crate) struct Entropy(pub(crate) u64);
-
-impl Entropy {
-    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
-        for chunk in bytes.chunks_mut(8) {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut mixed = self.0;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            mixed ^= mixed >> 31;
-            chunk.copy_from_slice(&mixed.to_le_bytes()[..chunk.len()]);
-        }
     }
 }
