@@ -1,8 +1,8 @@
-//! Dropping a call at each of its awaits.
+//! Dropping a call, or holding it up, at each of its awaits.
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,6 +12,8 @@ use std::{
 };
 
 use parking_lot::Mutex;
+
+use crate::race;
 
 /// Where a call is dropped: after so many polls, at once or when it has been woken for the next one.
 #[derive(Clone, Copy, Debug)]
@@ -31,18 +33,31 @@ impl DropPoint {
 
     /// Calls, and drops the call here. Whether it had come to its end before.
     pub(crate) async fn applied_to<T>(self, call: impl Future<Output = T>) -> Option<T> {
-        let mut call = pin!(call);
-        for poll in 1..=self.polls {
-            let woken = Woken::new();
-            let waker = Waker::from(Arc::clone(&woken));
-            if let Poll::Ready(answer) = call.as_mut().poll(&mut Context::from_waker(&waker)) {
-                return Some(answer);
-            }
-            if poll < self.polls || self.is_woken {
-                woken.wait().await;
-            }
+        polled(pin!(call), self.polls, self.is_woken).await
+    }
+}
+
+/// Polls so many times, each time when the call has been woken, and if asked for waits until it is woken once more.
+async fn polled<F: Future>(mut call: Pin<&mut F>, polls: u64, is_woken: bool) -> Option<F::Output> {
+    for poll in 1..=polls {
+        let woken = Woken::new();
+        let waker = Waker::from(Arc::clone(&woken));
+        if let Poll::Ready(answer) = call.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Some(answer);
         }
-        None
+        if poll < polls || is_woken {
+            woken.wait().await;
+        }
+    }
+    None
+}
+
+/// Holds a call up at each of its awaits, until it comes to its end before it is. `attempt` tells whether it did.
+pub(crate) async fn held_up_at_every_await(mut attempt: impl AsyncFnMut(u64) -> bool) {
+    for polls in 0..POLLS_MAX {
+        if attempt(polls).await && polls > 0 {
+            return;
+        }
     }
 }
 
@@ -56,6 +71,30 @@ pub(crate) async fn at_every_await(mut attempt: impl AsyncFnMut(DropPoint) -> bo
         }
         attempt(DropPoint { polls, is_woken: true }).await;
     }
+}
+
+/// Holds a call up after so many polls while another one runs, and then lets it go on. Both answers, and whether the
+/// call had come to its end before it was held up.
+pub(crate) async fn held_up<A, B>(polls: u64, call: A, other: B) -> (A::Output, B::Output, bool)
+where
+    A: Future,
+    B: Future<Output: Send> + Send + 'static,
+{
+    let mut call = pin!(call);
+    let early = polled(call.as_mut(), polls, false).await;
+    let is_done = early.is_some();
+    let mut other = tokio::spawn(other);
+    // A store may well make the other call wait for this one; then the two don't meet here.
+    let met = tokio::time::timeout(Duration::from_millis(100), &mut other).await;
+    let answer = match early {
+        Some(answer) => answer,
+        None => call.await,
+    };
+    let other = match met {
+        Ok(other) => race::unwrapped(other),
+        Err(_) => race::joined(other).await,
+    };
+    (answer, other, is_done)
 }
 
 /// Tells when a call wants to be polled again.

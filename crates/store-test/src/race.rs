@@ -2,7 +2,10 @@
 
 use std::{future::Future, panic, pin::Pin, sync::Arc};
 
-use tokio::{sync::Barrier, task::JoinHandle};
+use tokio::{
+    sync::Barrier,
+    task::{JoinError, JoinHandle},
+};
 
 /// Runs every future in a task of its own, all of them let go at once. The answers, in order.
 ///
@@ -64,11 +67,13 @@ where
 
 /// What a task answers. If it panicked, so does this.
 pub(crate) async fn joined<T>(task: JoinHandle<T>) -> T {
-    match task.await {
-        Ok(answer) => answer,
-        Err(error) => match error.try_into_panic() {
-            Ok(message) => panic::resume_unwind(message),
-            Err(error) => panic!("a task of the test was cancelled: {error}"),
-        },
-    }
+    unwrapped(task.await)
+}
+
+/// The same, of a task that has ended.
+pub(crate) fn unwrapped<T>(ended: Result<T, JoinError>) -> T {
+    ended.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(message) => panic::resume_unwind(message),
+        Err(error) => panic!("a task of the test was cancelled: {error}"),
+    })
 }

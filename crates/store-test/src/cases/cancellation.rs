@@ -11,7 +11,9 @@ use super::{listing::is_listed, touch::active};
 use crate::{
     Harness,
     drops::{DropPoint, at_every_await},
-    fixture::{IDLE, MS, Random, T0, changed, minutes, revocation, session, session_of, subject, tombstone},
+    fixture::{
+        IDLE, MS, Random, T0, changed, minutes, revocation, session, session_of, subject, tombstone, version,
+    },
     race,
     tested::{Seen, Tested},
 };
@@ -282,6 +284,18 @@ async fn writes<S: Store>(store: Tested<S>, n: u64) {
         let Some(stored) = store.load(id, T0).await.record() else { panic!("the session is gone") };
         let is_possible = possible.iter().any(|record| Seen::found(record) == Seen::found(&stored));
         assert!(is_possible, "found a record that this writer didn't write: {stored:?}");
+        let (stale, unknown) = (changed(&stored), changed(&session(10_000 + n, T0)));
+        let call = store.bare().replace(stale.into(), version(), T0);
+        if let Some(answer) = dropped_at_random(call, &mut random).await {
+            assert!(matches!(answer, Ok(Written::Conflict)), "a stale write was answered {answer:?}");
+        }
+        let call = store.bare().replace(unknown.into(), stored.version, T0);
+        if let Some(answer) = dropped_at_random(call, &mut random).await {
+            assert!(
+                matches!(answer, Ok(Written::Gone)),
+                "a write to an unknown session was answered {answer:?}"
+            );
+        }
         let next = changed(&stored);
         let call = store.bare().replace(next.clone().into(), stored.version, T0);
         match dropped_at_random(call, &mut random).await {

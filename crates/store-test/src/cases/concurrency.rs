@@ -1,10 +1,11 @@
 //! Many writers of one session: compare-and-swap loses nothing and lets nobody win twice.
 
-use cloakroom::store::{Store, Written};
-use cloakroom_core::Record;
+use cloakroom::store::{Store, Tombstone, Written};
+use cloakroom_core::{Record, Version};
 
 use crate::{
     Harness,
+    drops::{held_up, held_up_at_every_await},
     fixture::{T0, changed, data, session, session_of, tombstone, version},
     race,
     tested::{Seen, Tested},
@@ -77,6 +78,8 @@ async fn increments<S: Store>(store: Tested<S>, record: Record, times: u32) {
             let Some(stored) = store.load(record.id, T0).await.record() else {
                 panic!("the session is gone")
             };
+            // Lets others write in between, so that Conflict comes about on the quickest store too.
+            race::waited(1).await;
             let next = Record { version: version(), data: incremented(&stored), ..stored.clone() };
             match store.replace(&next, stored.version, T0).await {
                 Written::Stored => break,
@@ -134,7 +137,10 @@ pub async fn a_conditional_end_and_a_replace_exclude_each_other<H: Harness>(harn
         assert_eq!(store.create(&record, T0).await, Written::Stored);
         let end = {
             let (store, expected) = (store.clone(), Some(record.version));
-            async move { store.end(tombstone, expected, T0).await }
+            async move {
+                race::waited(round % 10).await;
+                store.end(tombstone, expected, T0).await
+            }
         };
         let replace = {
             let (store, next, expected) = (store.clone(), next.clone(), record.version);
@@ -159,6 +165,7 @@ pub async fn touches_never_disturb_a_writer<H: Harness>(harness: H) {
         let (store, mut stored) = (store.clone(), record.clone());
         async move {
             for _ in 0..80 {
+                race::waited(1).await;
                 let next = changed(&stored);
                 assert_eq!(store.replace(&next, stored.version, T0).await, Written::Stored);
                 stored = next;
@@ -170,12 +177,86 @@ pub async fn touches_never_disturb_a_writer<H: Harness>(harness: H) {
         let (store, id) = (store.clone(), record.id);
         async move {
             for _ in 0..80 {
+                race::waited(1).await;
                 assert_eq!(store.touch(id, T0, T0).await, Written::Stored);
             }
         }
     }));
     let (last, _) = race::both(writer, touches).await;
     assert_eq!(store.load(record.id, T0).await, Seen::found(&last));
+}
+
+/// Of two writes that exclude each other exactly one is stored, at whichever await the first is held up while the
+/// other goes through.
+pub async fn of_two_writes_one_is_stored_wherever_the_first_is_held_up<H: Harness>(harness: H) {
+    let store = Tested::open(&harness).await;
+    for (n, (first, second)) in (0..).zip([
+        (Write::Create, Write::Create),
+        (Write::Replace, Write::Replace),
+        (Write::Replace, Write::End),
+        (Write::End, Write::Replace),
+        (Write::End, Write::End),
+    ]) {
+        held_up_at_every_await(async |polls| {
+            let record = session(100 * n + polls, T0);
+            if first != Write::Create {
+                assert_eq!(store.create(&record, T0).await, Written::Stored);
+            }
+            let (first, second) = (first.of(&record), second.of(&record));
+            let (a, b) = (first.clone().made(store.clone()), second.clone().made(store.clone()));
+            let (a, b, is_done) = held_up(polls, a, b).await;
+            let (is_a, is_b) = (a == Written::Stored, b == Written::Stored);
+            assert!(
+                is_a != is_b,
+                "held up after {polls} polls: {first:?} was answered {a:?}, {second:?} {b:?}"
+            );
+            let winner = if is_a { &first } else { &second };
+            assert_eq!(store.load(record.id, T0).await, winner.left(), "{winner:?} was answered Stored");
+            is_done
+        })
+        .await;
+    }
+}
+
+/// An end goes through while a write is held up, at whichever await: the session is over, and stays it.
+pub async fn r_revive_an_end_beats_a_write_held_up_at_any_await<H: Harness>(harness: H) {
+    let store = Tested::open(&harness).await;
+    for (n, write) in (0..).zip([Write::Replace, Write::Touch]) {
+        held_up_at_every_await(async |polls| {
+            let record = session_of("user", 100 * n + polls, T0);
+            let tombstone = tombstone(record.id, T0);
+            assert_eq!(store.create(&record, T0).await, Written::Stored);
+            let end = {
+                let store = store.clone();
+                async move { store.end(tombstone, None, T0).await }
+            };
+            let (_, ended, is_done) = held_up(polls, write.of(&record).made(store.clone()), end).await;
+            assert_eq!(ended, Written::Stored);
+            assert_eq!(
+                store.load(record.id, T0).await,
+                Seen::Ended(tombstone),
+                "held up after {polls} polls"
+            );
+            is_done
+        })
+        .await;
+    }
+}
+
+/// A write goes through while a touch is held up, at whichever await, and the touch undoes nothing of it.
+pub async fn a_touch_held_up_at_any_await_undoes_no_write<H: Harness>(harness: H) {
+    let store = Tested::open(&harness).await;
+    held_up_at_every_await(async |polls| {
+        let record = session(polls, T0);
+        assert_eq!(store.create(&record, T0).await, Written::Stored);
+        let replace = Write::Replace.of(&record);
+        let touch = Write::Touch.of(&record).made(store.clone());
+        let (touched, replaced, is_done) = held_up(polls, touch, replace.clone().made(store.clone())).await;
+        assert_eq!((touched, replaced), (Written::Stored, Written::Stored), "held up after {polls} polls");
+        assert_eq!(store.load(record.id, T0).await, replace.left(), "held up after {polls} polls");
+        is_done
+    })
+    .await;
 }
 
 /// Five hundred sessions created, changed, read and ended at once: each goes its own way.
@@ -196,6 +277,54 @@ pub async fn many_sessions_at_once_never_mix<H: Harness>(harness: H) {
         }
     }))
     .await;
+}
+
+/// A kind of change.
+#[derive(Clone, Copy, PartialEq)]
+enum Write {
+    Create,
+    Replace,
+    Touch,
+    End,
+}
+
+impl Write {
+    /// Such a change of a session that is as it was created.
+    fn of(self, record: &Record) -> Change {
+        match self {
+            Self::Create => Change::Create(changed(record)),
+            Self::Replace => Change::Replace(changed(record), record.version),
+            Self::Touch => Change::Touch(record.clone()),
+            Self::End => Change::End(tombstone(record.id, T0), record.version),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Create(Record),
+    Replace(Record, Version),
+    Touch(Record),
+    End(Tombstone, Version),
+}
+
+impl Change {
+    async fn made<S: Store>(self, store: Tested<S>) -> Written {
+        match self {
+            Self::Create(record) => store.create(&record, T0).await,
+            Self::Replace(record, expected) => store.replace(&record, expected, T0).await,
+            Self::Touch(record) => store.touch(record.id, T0, T0).await,
+            Self::End(tombstone, expected) => store.end(tombstone, Some(expected), T0).await,
+        }
+    }
+
+    /// What is found when it was stored.
+    fn left(&self) -> Seen {
+        match self {
+            Self::Create(record) | Self::Replace(record, _) | Self::Touch(record) => Seen::found(record),
+            Self::End(tombstone, _) => Seen::Ended(*tombstone),
+        }
+    }
 }
 
 /// The one of several rivals that was told Stored, when all others were told `otherwise`.

@@ -1,6 +1,12 @@
 //! `sweep`: removes what has expired, a part at a time, and tells what it removed.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use cloakroom::store::{Store, Written};
 use cloakroom_core::{Record, SessionId, Subject};
@@ -131,6 +137,25 @@ pub async fn a_sweep_removes_expired_tombstones_only<H: Harness>(harness: H) {
     assert!(!swept.contains_key(&late.id), "an ended session is reported as expired");
 }
 
+/// The limit counts tombstones too, so that one call never takes long.
+pub async fn a_sweep_counts_tombstones_too<H: Harness>(harness: H) {
+    let store = Tested::open(&harness).await;
+    for n in 0..60 {
+        let record = session(n, T0);
+        assert_eq!(store.create(&record, T0).await, Written::Stored);
+        assert_eq!(store.end(tombstone(record.id, T0), None, T0).await, Written::Stored);
+    }
+    let now = T0 + minutes(1);
+    let swept = store.sweep(now, 10).await;
+    assert!(swept.expired.is_empty() && swept.is_more, "of 60 tombstones one call may remove 10: {swept:?}");
+    let mut removed = 0;
+    for n in 0..60 {
+        // Its id is free again once a tombstone was removed.
+        removed += usize::from(store.create(&session(n, now), now).await == Written::Stored);
+    }
+    assert!(removed <= 10, "{removed} tombstones were removed in one call, 10 allowed");
+}
+
 /// Whatever comes after a sweep finds nothing of what it removed, and leaves nothing.
 pub async fn r_revive_writes_after_a_sweep_are_gone<H: Harness>(harness: H) {
     let store = Tested::open(&harness).await;
@@ -151,15 +176,20 @@ pub async fn r_revive_writes_after_a_sweep_are_gone<H: Harness>(harness: H) {
 /// Sweeping beside everything else, again and again, takes no living session and loses no write.
 pub async fn sweeps_under_load_take_nothing_that_lives<H: Harness>(harness: H) {
     let store = Tested::open(&harness).await;
-    let sweeper = tokio::spawn(sweeps(store.clone()));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let sweeper = tokio::spawn(sweeps(store.clone(), Arc::clone(&is_over)));
     race::all((0..8).map(|visitor| visits(store.clone(), visitor * 1_000))).await;
+    is_over.store(true, Ordering::SeqCst);
     race::joined(sweeper).await;
 }
 
-async fn sweeps<S: Store>(store: Tested<S>) {
-    for n in 0..60 {
+async fn sweeps<S: Store>(store: Tested<S>, is_over: Arc<AtomicBool>) {
+    for n in (0..60).cycle() {
         store.sweep(T0 + IDLE + seconds(n), 10).await;
         tokio::task::yield_now().await;
+        if is_over.load(Ordering::SeqCst) {
+            return;
+        }
     }
 }
 
@@ -170,6 +200,7 @@ async fn visits<S: Store>(store: Tested<S>, first: u64) {
         for record in [&short, &long] {
             assert_eq!(store.create(record, now).await, Written::Stored);
         }
+        race::waited(2).await;
         let next = changed(&long);
         assert_eq!(store.replace(&next, long.version, now).await, Written::Stored);
         assert_eq!(store.load(short.id, now + seconds(1)).await, Seen::Absent);

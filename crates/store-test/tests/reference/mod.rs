@@ -152,7 +152,7 @@ impl Index for Reference {
 }
 
 impl State {
-    fn load(&self, id: SessionId, now: Timestamp) -> Loaded {
+    pub(crate) fn load(&self, id: SessionId, now: Timestamp) -> Loaded {
         match self.entries.get(&id) {
             Some(Entry::Session(record)) if self.is_alive(record, now) => Loaded::Found(Arc::clone(record)),
             Some(Entry::Tombstone(tombstone)) if now < tombstone.expires => Loaded::Ended(*tombstone),
@@ -168,7 +168,7 @@ impl State {
         Written::Stored
     }
 
-    fn replace(&mut self, record: Arc<Record>, expected: Version, now: Timestamp) -> Written {
+    pub(crate) fn replace(&mut self, record: Arc<Record>, expected: Version, now: Timestamp) -> Written {
         let Some(stored) = self.living(record.id, now) else { return Written::Gone };
         if stored.version != expected {
             return Written::Conflict;
@@ -178,7 +178,7 @@ impl State {
         Written::Stored
     }
 
-    fn touch(&mut self, id: SessionId, active: Timestamp, now: Timestamp) -> Written {
+    pub(crate) fn touch(&mut self, id: SessionId, active: Timestamp, now: Timestamp) -> Written {
         let Some(stored) = self.living(id, now) else { return Written::Gone };
         let mut touched = Record::clone(&stored);
         touched.times.active = stored.times.active.max(active);
@@ -186,7 +186,7 @@ impl State {
         Written::Stored
     }
 
-    fn end(&mut self, tombstone: Tombstone, expected: Option<Version>, now: Timestamp) -> Written {
+    pub(crate) fn end(&mut self, tombstone: Tombstone, expected: Option<Version>, now: Timestamp) -> Written {
         let Some(stored) = self.living(tombstone.id, now) else { return Written::Gone };
         if expected.is_some_and(|expected| stored.version != expected) {
             return Written::Conflict;
@@ -195,14 +195,19 @@ impl State {
         Written::Stored
     }
 
-    fn sweep(&mut self, now: Timestamp, limit: usize) -> Swept {
+    pub(crate) fn sweep(&mut self, now: Timestamp, limit: usize) -> Swept {
         let mut dead: Vec<_> = self.entries.keys().copied().filter(|id| self.is_dead(*id, now)).collect();
         let is_more = dead.len() > limit;
         dead.truncate(limit);
         Swept { expired: dead.into_iter().filter_map(|id| self.remove(id)).collect(), is_more }
     }
 
-    fn end_subject(&mut self, subject: &Subject, revocation: Revocation, now: Timestamp) -> Vec<SessionId> {
+    pub(crate) fn end_subject(
+        &mut self,
+        subject: &Subject,
+        revocation: Revocation,
+        now: Timestamp,
+    ) -> Vec<SessionId> {
         self.notes.insert(subject.clone(), revocation);
         let mut ended = self.sessions_of(subject, now);
         ended.retain(|record| revocation.except != Some(record.id));
