@@ -32,7 +32,7 @@ struct DevicesPage {
 
 struct Device {
     id: SessionId,
-    label: Box<str>,
+    label: String,
     is_this_one: bool,
     signed_in: Ago,
     last_active: Ago,
@@ -89,7 +89,7 @@ impl Device {
     fn new(summary: Summary, this: Option<SessionId>, now: SystemTime) -> Self {
         Self {
             id: summary.id,
-            label: summary.client.unwrap_or_else(|| "Unknown device".into()),
+            label: summary.client.as_deref().unwrap_or("Unknown device").to_owned(),
             is_this_one: Some(summary.id) == this,
             signed_in: Ago::new(system_time(summary.times.started), now),
             last_active: Ago::new(system_time(summary.times.active), now),
