@@ -161,7 +161,7 @@ struct Listed {
     started_ms: u64,
     active_ms: u64,
     end_ms: u64,
-    client: Option<Box<str>>,
+    client: Option<String>,
 }
 
 async fn list(
@@ -183,7 +183,7 @@ impl Listed {
             started_ms: times.started.as_millis(),
             active_ms: times.active.as_millis(),
             end_ms: times.end.as_millis(),
-            client,
+            client: client.map(|client| client.to_string()),
         }
     }
 }

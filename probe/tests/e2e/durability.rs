@@ -11,7 +11,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::support::{COOKIE_NAME, Connection, Folder, Probe, Reply, Store, Visitor};
+use crate::support::{COOKIE_NAME, Connection, Folder, Probe, Reply, Store, View};
 
 /// How often the probe is killed, and how long it is written to before each time. A soak run sets them to 20 and 30,000.
 const KILLS: (&str, u64) = ("CLOAKROOM_KILLS", 20);
@@ -190,11 +190,12 @@ impl Ledger {
 
     /// Looks everything up, through the probe and in the file.
     fn check(&self, probe: &Probe) {
+        let mut visitor = probe.visitor();
         for (token, expected) in &self.living {
-            expected.check(&mut probe.visitor_with(token));
+            expected.check(visitor.holding(token).view());
         }
         for token in self.ended.iter().chain(&self.superseded) {
-            assert!(probe.visitor_with(token).view().is_nobody(), "a session came back");
+            assert!(visitor.holding(token).view().is_nobody(), "a session came back");
         }
         let database = rusqlite::Connection::open(probe.folder.database()).unwrap();
         let mut is_living =
@@ -222,8 +223,7 @@ impl Ledger {
 }
 
 impl Expected {
-    fn check(&self, visitor: &mut Visitor) {
-        let mut view = visitor.view();
+    fn check(&self, mut view: View) {
         assert!(view.subject.is_some(), "a session was lost");
         let count = view.data.remove("count").map_or(0, |count| count.as_i64().unwrap());
         let counts = self.counts..=self.counts + self.counts_unanswered;

@@ -70,6 +70,39 @@ fn a_logout_whose_client_has_gone_while_it_is_stored_holds_all_the_same() {
     visitor.get("/set?k=a&v=revived").expect_problem(409);
 }
 
+/// The login arrived first, but is stored last: the write before it makes it try again, after the end of all sessions.
+/// By then it finds the revocation's note, and must not hand out a session that nobody would ever end.
+#[test]
+fn a7_4_2_a_login_in_progress_while_all_sessions_are_ended_is_withdrawn() {
+    let probe = Probe::start(Store::Sqlite);
+    let mut elsewhere = probe.visitor();
+    elsewhere.log_in("ada");
+    let mut visitor = probe.visitor();
+    visitor.get("/set?k=cart&v=umbrella").expect(200);
+    let token = visitor.token();
+
+    let locked = Locked::new(&probe);
+    let [mut writing, mut login] = [(); 2].map(|()| probe.visitor_with(&token));
+    // Each one waits in line for the file behind the one before.
+    for (visitor, target) in [
+        (&mut writing, "/set?k=cart&v=gloves"),
+        (&mut login, "/login?user=ada"),
+        (&mut elsewhere, "/logout-all"),
+    ] {
+        visitor.ask("GET", target);
+        thread::sleep(Duration::from_millis(150));
+    }
+    drop(locked);
+    writing.answer("GET").expect(200).expect_no_cookie();
+    login.answer("GET").expect_problem(409);
+    assert_eq!(elsewhere.answer("GET").expect(200).body, r#"{"ended":1}"#);
+
+    assert!(probe.visitor_with(&token).view().is_nobody());
+    let mut last = probe.visitor();
+    last.log_in("ada");
+    assert_eq!(last.get("/sessions").expect(200).body.matches("\"id\"").count(), 1);
+}
+
 /// The response's head wasn't ready, so nobody was told of a change, and none is made.
 #[test]
 fn a_request_whose_client_has_gone_before_its_answer_changes_nothing() {

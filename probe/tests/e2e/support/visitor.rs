@@ -35,6 +35,12 @@ impl Visitor {
         Self { connection: probe.connection(), jar: Arc::clone(&self.jar) }
     }
 
+    /// The same connection, with another cookie.
+    pub(crate) fn holding(&mut self, token: &str) -> &mut Self {
+        *self.jar.lock().expect("no test panicked") = Some(token.to_owned());
+        self
+    }
+
     pub(crate) fn get(&mut self, target: &str) -> Reply {
         self.send("GET", target)
     }
