@@ -22,7 +22,12 @@ impl Failure {
     pub(crate) fn into_error(self, path: &Path) -> Error {
         let path = path.display();
         match self {
-            Self::Sqlite(error) => Error::unavailable(format!("the session file {path} {}", explain(&error)), error),
+            Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
+                Error::invalid(format!("{path} is no SQLite database: give another path for the sessions"))
+            }
+            Self::Sqlite(error) => {
+                Error::unavailable(format!("the session file {path} {}", explain(&error)), error)
+            }
             Self::Row(what) => Error::corrupt(format!(
                 "the session file {path} has a row that can't be read: {what}; mend the row, or delete it, with the \
                  sqlite3 command line"
@@ -54,7 +59,6 @@ fn explain(error: &rusqlite::Error) -> &'static str {
             "can't be opened: its folder must exist, and this process needs the right to write both, because SQLite \
              keeps two files (-wal and -shm) beside it"
         }
-        ErrorCode::NotADatabase => "is no SQLite database: give the path of another file, or of one to be made",
         ErrorCode::DatabaseCorrupt => {
             "is damaged: put a backup in its place, or save what can be read with the sqlite3 command line's .recover"
         }

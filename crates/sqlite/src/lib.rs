@@ -45,13 +45,7 @@ use cloakroom::{
 use rusqlite::Connection;
 use tokio::sync::{Mutex, mpsc, watch};
 
-use crate::{
-    failure::Failure,
-    job::job,
-    readers::Readers,
-    row::Encoded,
-    writer::Message,
-};
+use crate::{failure::Failure, job::job, readers::Readers, row::Encoded, writer::Message};
 
 /// Sessions in one SQLite file.
 ///
@@ -77,14 +71,18 @@ impl SqliteStore {
     /// is anything that the file holds changed or lost.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let (db, path) = file::open(path.as_ref())?;
-        let connections = (0..readers_count()).map(|_| file::open_for_reading(&path)).collect::<Result<Vec<_>, _>>()?;
+        let connections =
+            (0..readers_count()).map(|_| file::open_for_reading(&path)).collect::<Result<Vec<_>, _>>()?;
         let start = || {
             let (readers, threads) = readers::start(connections, path.clone())?;
             let (writer, ended) = writer::start(db, path.clone(), threads)?;
             Ok::<_, std::io::Error>((readers, writer, ended))
         };
         let (readers, writer, ended) = start().map_err(|error| {
-            Error::unavailable("there is no thread to be had for the session file: raise the system's limit", error)
+            Error::unavailable(
+                "there is no thread to be had for the session file: raise the system's limit",
+                error,
+            )
         })?;
         Ok(Self { path, writer, readers, ended, swept_to: Mutex::new(i64::MIN) })
     }
@@ -206,7 +204,12 @@ impl Index for SqliteStore {
         self.read(move |db| statements::list(db, &subject, after, limit, now))
     }
 
-    fn end_subject(&self, subject: &Subject, revocation: Revocation, now: Timestamp) -> Answer<'_, Vec<SessionId>> {
+    fn end_subject(
+        &self,
+        subject: &Subject,
+        revocation: Revocation,
+        now: Timestamp,
+    ) -> Answer<'_, Vec<SessionId>> {
         let subject = subject.clone();
         self.write(move |db| statements::end_subject(db, &subject, &revocation, now))
     }

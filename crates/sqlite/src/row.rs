@@ -76,7 +76,10 @@ impl ToSql for Column<Timestamp> {
 impl FromSql for Column<Timestamp> {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let millis = value.as_i64()?;
-        u64::try_from(millis).map(Timestamp::from_millis).map(Self).map_err(|_| FromSqlError::OutOfRange(millis))
+        u64::try_from(millis)
+            .map(Timestamp::from_millis)
+            .map(Self)
+            .map_err(|_| FromSqlError::OutOfRange(millis))
     }
 }
 

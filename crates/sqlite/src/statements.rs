@@ -120,7 +120,9 @@ pub(crate) fn list(
         match summary(row) {
             Ok(summary) => page.push(summary),
             // One damaged row must not hide a user's other sessions.
-            Err(error) => tracing::warn!(%error, "left out of a list: a row of the session file that can't be read"),
+            Err(error) => {
+                tracing::warn!(%error, "left out of a list: a row of the session file that can't be read")
+            }
         }
     }
     Ok(page)
@@ -196,7 +198,9 @@ pub(crate) fn walk(db: &Connection, from: i64, now: Timestamp, limit: usize) -> 
     let mut statement = db.prepare_cached(include_str!("sql/walk.sql"))?;
     for (after, to) in [(from, i64::MAX), (i64::MIN, from)] {
         let mut rows = statement.query(params![after, to, Column(now), count(left)])?;
-        while walk.rows.len() < limit && let Some(row) = rows.next()? {
+        while walk.rows.len() < limit
+            && let Some(row) = rows.next()?
+        {
             (walk.last, left) = (row.get(0)?, left - 1);
             if row.get(1)? {
                 walk.rows.push(walk.last);
@@ -252,4 +256,57 @@ fn execute(db: &Connection, sql: &str, values: impl Params) -> Result<bool, Fail
 
 fn count(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::tests::database;
+
+    #[test]
+    fn no_request_scans_the_sessions() {
+        let db = database();
+        let by_subject = "session USING INDEX session_by_subject (subject=?";
+        for (sql, plan) in [
+            (include_str!("sql/load.sql"), "SEARCH session USING INDEX sqlite_autoindex_session_1 (id=?)"),
+            (include_str!("sql/replace.sql"), "SEARCH session USING INDEX sqlite_autoindex_session_1 (id=?)"),
+            (include_str!("sql/touch.sql"), "SEARCH session USING INDEX sqlite_autoindex_session_1 (id=?)"),
+            (include_str!("sql/end.sql"), "SEARCH session USING INDEX sqlite_autoindex_session_1 (id=?)"),
+            (include_str!("sql/list.sql"), by_subject),
+            (include_str!("sql/end_subject.sql"), by_subject),
+            (include_str!("sql/walk.sql"), "SEARCH session USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+            (include_str!("sql/sweep.sql"), "SEARCH session USING INTEGER PRIMARY KEY (rowid=?)"),
+            (include_str!("sql/has_old_revocations.sql"), "INDEX revocation_by_time (at_ms<?)"),
+        ] {
+            let steps = plan_of(&db, sql);
+            assert!(steps.contains(plan), "{sql}\n{steps}");
+            assert!(!steps.contains("SCAN session") && !steps.contains("TEMP B-TREE"), "{sql}\n{steps}");
+        }
+    }
+
+    fn plan_of(db: &Connection, sql: &str) -> String {
+        let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let nothing = vec![rusqlite::types::Null; statement.parameter_count()];
+        let steps =
+            statement.query_map(rusqlite::params_from_iter(nothing), |row| row.get::<_, String>(3)).unwrap();
+        steps.map(Result::unwrap).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Between a walk and a removal, rows can be touched.
+    #[test]
+    fn a_row_that_lives_again_is_not_removed() {
+        let db = database();
+        let insert =
+            "INSERT INTO session (id, id_bytes, version, created_ms, started_ms, active_ms, end_ms, idle_s)
+            VALUES (printf('%022d', ?1), zeroblob(16), 1, 0, 0, 0, 100000, 10)";
+        for n in 1..=3 {
+            db.execute(insert, [n]).unwrap();
+        }
+        let now = Timestamp::from_millis(10_000);
+        let walk = walk(&db, i64::MIN, now, 100).unwrap();
+        assert_eq!((&walk.rows[..], walk.is_more), (&[1, 2, 3][..], false));
+        db.execute("UPDATE session SET active_ms = 1 WHERE rowid = 2", []).unwrap();
+        assert_eq!(sweep(&db, &walk.rows, now).unwrap().len(), 2);
+        assert_eq!(db.query_row("SELECT rowid FROM session", [], |row| row.get(0)), Ok(2));
+    }
 }

@@ -1,9 +1,10 @@
 //! Folders and sessions to test with.
 
 use std::{
-    fs,
+    env, fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process,
+    process::{self, Command},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -26,7 +27,7 @@ pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        Self::under(&std::env::temp_dir())
+        Self::under(&env::temp_dir())
     }
 
     pub(crate) fn under(parent: &Path) -> Self {
@@ -60,6 +61,24 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Another process, which runs one of these tests on a path of its own.
+pub(crate) fn child(test: &str, path: &Path) -> Command {
+    let mut child = Command::new(env::current_exe().unwrap());
+    child.args([test, "--exact", "--include-ignored", "--nocapture"]).env(CHILD_PATH, path);
+    child
+}
+
+/// In such a process: its path.
+pub(crate) fn child_path() -> PathBuf {
+    env::var_os(CHILD_PATH).unwrap().into()
+}
+
+const CHILD_PATH: &str = "CLOAKROOM_TEST_PATH";
+
+pub(crate) fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
 fn unique() -> u64 {

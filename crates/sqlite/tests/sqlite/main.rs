@@ -1,5 +1,7 @@
 //! What is SQLite's alone, and the suite that every store passes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic, wherever it stands")]
+
 mod conformance;
 mod damage;
 mod disk_full;
