@@ -12,6 +12,7 @@ pub mod memory;
 pub mod population;
 pub mod request;
 pub mod scaling;
+pub mod steps;
 pub mod table;
 
 /// A runtime on this thread alone, as each of the measurements uses.

@@ -5,7 +5,7 @@ use side_by_side::{
     apps::Case,
     machine, memory,
     population::{Kind, Shape},
-    request, scaling,
+    request, scaling, steps,
 };
 
 #[derive(Parser)]
@@ -42,6 +42,11 @@ enum What {
         #[arg(long, default_value_t = 40_000)]
         requests: usize,
     },
+    /// Where a request's time goes in the engine.
+    Steps {
+        #[arg(long, default_value_t = 300)]
+        rounds: usize,
+    },
     /// Everything, in shorter rounds.
     All,
     /// Only so many requests of one case, for a profiler.
@@ -62,6 +67,7 @@ fn main() {
         What::Scaling { sessions, rounds, requests } => {
             scaling::run(sessions, &scaling::Effort { rounds, requests });
         }
+        What::Steps { rounds } => steps::run(rounds),
         What::All => {
             request::run(&request::Effort { rounds: 200, requests: 2_000 });
             memory::run(1_000_000, 2);
