@@ -90,3 +90,63 @@ fn accepts_html(headers: &HeaderMap) -> bool {
 fn is_html(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == HeaderValue::from_static(page::HTML))
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::routing::get;
+    use axum::{Router, middleware};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::http::guard;
+
+    const PROBLEM: [(header::HeaderName, &str); 2] =
+        [(header::CONTENT_TYPE, "application/problem+json"), (header::RETRY_AFTER, "1")];
+
+    async fn answer(path: &str, accept: &str) -> (Response<()>, String) {
+        let outage = async || (StatusCode::SERVICE_UNAVAILABLE, PROBLEM, "{}");
+        let app = Router::new()
+            .route("/outage", get(outage))
+            .route("/fine", get(async || "fine"))
+            .route("/panic", get(async || -> &'static str { panic!("as the test wants") }))
+            .layer(middleware::from_fn(guard::catch_panic))
+            .layer(middleware::from_fn(dress));
+        let request =
+            Request::get(path).header(header::ACCEPT, accept).body(Body::empty()).expect("a request");
+        let Ok(response) = app.oneshot(request).await;
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, 64 * 1024).await.expect("a body");
+        (Response::from_parts(parts, ()), String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    #[tokio::test]
+    async fn a_browser_gets_a_page_and_keeps_the_headers() {
+        let (response, body) = answer("/outage", "text/html,application/xhtml+xml,*/*;q=0.8").await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], page::HTML);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        assert!(body.contains("The cloakroom is not answering"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_program_gets_the_answer_as_it_was() {
+        let (response, body) = answer("/outage", "application/json, */*").await;
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(body, "{}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_error_is_left_alone() {
+        let (response, body) = answer("/fine", "text/html").await;
+        assert_eq!((response.status(), body.as_str()), (StatusCode::OK, "fine"));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_with_a_page() {
+        let (response, body) = answer("/panic", "text/html").await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(body.contains("Something went wrong here"), "{body}");
+        assert!(!body.contains("as the test wants"), "{body}");
+    }
+}

@@ -78,7 +78,7 @@ impl Drop for Server {
 }
 
 /// The ways to stop it that only some tests need.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the browser's tests stop it by dropping it")]
 impl Server {
     /// `kill -9`.
     pub fn kill(mut self) {
