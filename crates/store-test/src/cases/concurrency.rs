@@ -1,7 +1,13 @@
 //! Many writers of one session: compare-and-swap loses nothing and lets nobody win twice.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
 use cloakroom::store::{Store, Tombstone, Written};
 use cloakroom_core::{Record, Version};
+use tokio::task::JoinHandle;
 
 use crate::{
     Harness,
@@ -161,28 +167,34 @@ pub async fn touches_never_disturb_a_writer<H: Harness>(harness: H) {
     let store = Tested::open(&harness).await;
     let record = session(1, T0);
     assert_eq!(store.create(&record, T0).await, Written::Stored);
-    let writer = {
-        let (store, mut stored) = (store.clone(), record.clone());
-        async move {
-            for _ in 0..80 {
-                race::waited(1).await;
-                let next = changed(&stored);
-                assert_eq!(store.replace(&next, stored.version, T0).await, Written::Stored);
-                stored = next;
-            }
-            stored
-        }
-    };
-    let touches = race::all((0..4).map(|_| {
+    let (is_over, touched) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let touches = (0..4).map(|_| {
         let (store, id) = (store.clone(), record.id);
-        async move {
-            for _ in 0..80 {
-                race::waited(1).await;
+        let (is_over, touched) = (Arc::clone(&is_over), Arc::clone(&touched));
+        tokio::spawn(async move {
+            while !is_over.load(Ordering::SeqCst) {
                 assert_eq!(store.touch(id, T0, T0).await, Written::Stored);
+                touched.fetch_add(1, Ordering::SeqCst);
+                race::waited(1).await;
             }
+        })
+    });
+    let touches: Vec<_> = touches.collect();
+    let mut last = record.clone();
+    for _ in 0..80 {
+        let next = changed(&last);
+        assert_eq!(store.replace(&next, last.version, T0).await, Written::Stored);
+        last = next;
+        // However the scheduler treats them, some touches lie between two writes.
+        let seen = touched.load(Ordering::SeqCst);
+        while touched.load(Ordering::SeqCst) < seen + 2 && !touches.iter().any(JoinHandle::is_finished) {
+            race::waited(1).await;
         }
-    }));
-    let (last, _) = race::both(writer, touches).await;
+    }
+    is_over.store(true, Ordering::SeqCst);
+    for task in touches {
+        race::joined(task).await;
+    }
     assert_eq!(store.load(record.id, T0).await, Seen::found(&last));
 }
 
