@@ -46,8 +46,60 @@ enum Step {
     Replan,
 }
 
+/// A request's side of a decision.
+pub(crate) struct Request<'a> {
+    pub(crate) standing: &'a Standing,
+    pub(crate) intent: &'a Intent,
+    pub(crate) presented: Option<&'a Token>,
+    pub(crate) began: Option<&'a Record>,
+    pub(crate) user_agent: Option<&'a [u8]>,
+}
+
+/// What must be stored and sent.
+pub(crate) fn decide(
+    engine: &Engine,
+    request: &Request<'_>,
+    arrived: Timestamp,
+    now: Timestamp,
+    is_fresh: bool,
+) -> Result<Plan, Error> {
+    let client = request.client();
+    let mut circumstances = Circumstances {
+        policy: &engine.policy,
+        presented: request.presented.map(Token::secret),
+        arrived,
+        now,
+        client: client.as_ref(),
+        is_fresh,
+        entropy: &mut |buffer| {
+            let filled = engine.sources.entropy.fill(buffer);
+            filled.map_err(|error| cloakroom_core::Error::entropy(error.to_string()))
+        },
+    };
+    Ok(plan(request.standing, request.intent, &mut circumstances)?)
+}
+
+impl Request<'_> {
+    /// What to call the client in a session that begins: what the one before says, or the browser itself.
+    fn client(&self) -> Option<Arc<str>> {
+        if self.intent.is_empty() {
+            return None;
+        }
+        let told = self.began.and_then(|record| record.client.clone());
+        let read =
+            || self.user_agent.and_then(Client::from_user_agent).map(|client| client.describe().into());
+        told.or_else(read)
+    }
+}
+
 impl Work {
-    pub(crate) fn new(engine: &Arc<Engine>, arrived: Timestamp, state: &State, intent: Intent) -> Self {
+    pub(crate) fn new(
+        engine: &Arc<Engine>,
+        arrived: Timestamp,
+        now: Timestamp,
+        state: &State,
+        intent: Intent,
+    ) -> Self {
         let began = match &state.standing {
             Standing::Held { record, .. } => Some(Arc::clone(record)),
             _ => None,
@@ -55,7 +107,7 @@ impl Work {
         Self {
             engine: Arc::clone(engine),
             arrived,
-            now: engine.now(),
+            now,
             standing: state.standing.clone(),
             began,
             presented: state.presented.clone(),
@@ -70,35 +122,18 @@ impl Work {
         self.intent.is_empty()
     }
 
-    pub(crate) fn plan(&mut self) -> Result<Plan, Error> {
-        let engine = &*self.engine;
-        let client = self.client();
-        let mut circumstances = Circumstances {
-            policy: &engine.policy,
-            presented: self.presented.as_ref().map(Token::secret),
-            arrived: self.arrived,
-            now: self.now,
-            client: client.as_ref(),
-            is_fresh: self.is_fresh,
-            entropy: &mut |buffer| {
-                engine
-                    .sources
-                    .entropy
-                    .fill(buffer)
-                    .map_err(|error| cloakroom_core::Error::entropy(error.to_string()))
-            },
-        };
-        Ok(plan(&self.standing, &self.intent, &mut circumstances)?)
-    }
-
-    /// What to call the client in a session that begins: what the one before says, or the browser itself.
-    fn client(&self) -> Option<Arc<str>> {
-        if self.is_reading() {
-            return None;
-        }
-        let told = self.began.as_ref().and_then(|record| record.client.clone());
-        let user_agent = self.user_agent.as_deref();
-        told.or_else(|| user_agent.and_then(Client::from_user_agent).map(|client| client.describe().into()))
+    fn plan(&self) -> Result<Plan, Error> {
+        let began = self.began.as_deref();
+        let Self { standing, intent, user_agent, arrived, now, is_fresh, .. } = self;
+        let presented = self.presented.as_ref();
+        let user_agent = user_agent.as_deref();
+        decide(
+            &self.engine,
+            &Request { standing, intent, presented, began, user_agent },
+            *arrived,
+            *now,
+            *is_fresh,
+        )
     }
 
     pub(crate) async fn run(mut self, mut plan: Plan) -> Result<Outcome, Error> {

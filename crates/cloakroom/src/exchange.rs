@@ -11,7 +11,7 @@ use std::{
 use cloakroom_core::{
     Data, Record, Timestamp, Token,
     cookie::CookiePolicy,
-    exchange::{EndReason, Intent, Plan, Standing},
+    exchange::{Action, EndReason, Intent, Plan, Standing},
     record::Presented,
 };
 use parking_lot::Mutex;
@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use crate::{
     Error, Session, Sessions,
     client::Client,
-    commit::Work,
+    commit::{Request, Work, decide},
     deadline::within,
     event::{EventKind, Rejection},
     sessions::Engine,
@@ -228,18 +228,30 @@ impl Shared {
         Ok(())
     }
 
+    /// Decides before anything is moved: most requests only read, and need no more than this.
+    fn decide(&self, state: &State, now: Timestamp) -> Result<Plan, Error> {
+        let began = match &state.standing {
+            Standing::Held { record, .. } => Some(&**record),
+            _ => None,
+        };
+        let State { standing, intent, presented, user_agent, .. } = state;
+        let (presented, user_agent) = (presented.as_ref(), user_agent.as_deref());
+        let request = Request { standing, intent, presented, began, user_agent };
+        decide(&self.engine, &request, self.arrived, now, false)
+    }
+
     fn commit(&self, state: &mut State) -> Commit {
-        let intent = std::mem::replace(&mut state.intent, Intent::new(self.engine.policy.record_bytes_max));
-        let mut work = Work::new(&self.engine, self.arrived, state, intent);
-        match work.plan() {
+        let now = self.engine.now();
+        match self.decide(state, now) {
             Err(error) => {
                 log(&error);
                 Commit::done(Err(error))
             }
-            Ok(Plan { action: cloakroom_core::exchange::Action::Nothing, cookie: None }) => {
-                Commit::done(Ok(Outcome::unchanged()))
-            }
+            Ok(Plan { action: Action::Nothing, cookie: None }) => Commit::done(Ok(Outcome::unchanged())),
             Ok(plan) => {
+                let nothing = Intent::new(self.engine.policy.record_bytes_max);
+                let intent = std::mem::replace(&mut state.intent, nothing);
+                let work = Work::new(&self.engine, self.arrived, now, state, intent);
                 let (deadline, kind) = (self.engine.deadline, self.engine.store.kind());
                 let (engine, is_reading) = (Arc::clone(&self.engine), work.is_reading());
                 Commit::running(async move {

@@ -174,6 +174,11 @@ impl Subjects {
         for id in &ended {
             self.engine.tell(EventKind::Ended(EndReason::Revoked), Some(*id), Some(subject));
         }
+        if self.engine.now() == now {
+            // A login that arrives within the revocation's own millisecond is withdrawn. One that is sent when this
+            // has returned must not be.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         Ok(ended)
     }
 

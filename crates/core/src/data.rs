@@ -189,6 +189,7 @@ impl Data {
         while !rest.is_empty() {
             let (name, value, after) =
                 split_entry(rest).ok_or_else(|| Error::corrupt("the stored data is cut off"))?;
+            let name = str::from_utf8(name).map_err(|_| Error::corrupt("a stored name isn't UTF-8"))?;
             if name <= before || serde_json::from_slice::<&serde_json::value::RawValue>(value).is_err() {
                 return Err(Error::corrupt("the stored data isn't a sorted list of JSON values"));
             }
@@ -206,7 +207,14 @@ impl Data {
     /// The JSON text of one entry.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(entry, _)| *entry == name).map(|(_, value)| value)
+        let mut rest = &self.bytes[..];
+        while let Some((entry, value, after)) = split_entry(rest) {
+            if entry == name.as_bytes() {
+                return Some(value);
+            }
+            rest = after;
+        }
+        None
     }
 
     /// Names and JSON texts, sorted by name.
@@ -215,7 +223,7 @@ impl Data {
         std::iter::from_fn(move || {
             let (name, value, after) = split_entry(rest)?;
             rest = after;
-            Some((name, value))
+            Some((str::from_utf8(name).ok()?, value))
         })
     }
 
@@ -268,7 +276,7 @@ fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
 }
 
 /// The first entry and what follows it; `None` at the end or where the buffer is no list of entries.
-fn split_entry(bytes: &[u8]) -> Option<(&str, &[u8], &[u8])> {
+fn split_entry(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (name_bytes, rest) = bytes.split_first()?;
     let (name, mut rest) = rest.split_at_checked(usize::from(*name_bytes))?;
     let mut value_bytes = 0_usize;
@@ -278,7 +286,7 @@ fn split_entry(bytes: &[u8]) -> Option<(&str, &[u8], &[u8])> {
         value_bytes |= usize::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             let (value, rest) = rest.split_at_checked(value_bytes)?;
-            return Some((str::from_utf8(name).ok()?, value, rest));
+            return Some((name, value, rest));
         }
     }
     None

@@ -67,28 +67,30 @@ impl<S: Send + Sync> FromRequestParts<S> for DegradableSession {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
-        let exchange = handle(parts)?.exchange.clone();
+        let exchange = &handle(parts).ok_or_else(refuse_without_layer)?.exchange;
         let session = exchange.session_or_degraded(cookies(&parts.headers), user_agent(&parts.headers)).await;
         Ok(Self(session))
     }
 }
 
 async fn load(parts: &Parts) -> Result<cloakroom::Session, Response> {
-    let exchange = &handle(parts)?.exchange;
+    let exchange = &handle(parts).ok_or_else(refuse_without_layer)?.exchange;
     let session = exchange.session(cookies(&parts.headers), user_agent(&parts.headers)).await;
     session.map_err(|error| Problem::from(error).into_response_for(parts.method.is_safe()))
 }
 
-fn handle(parts: &Parts) -> Result<&Handle, Response> {
-    parts.extensions.get::<Handle>().ok_or_else(|| {
-        let message =
-            "no session layer: add `.layer(SessionLayer::new(sessions))` to the router, after its routes";
-        (StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
-    })
+fn handle(parts: &Parts) -> Option<&Handle> {
+    parts.extensions.get()
+}
+
+fn refuse_without_layer() -> Response {
+    let message =
+        "no session layer: add `.layer(SessionLayer::new(sessions))` to the router, after its routes";
+    (StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
 }
 
 fn refuse_anonymous(parts: &Parts) -> Response {
-    let login = parts.extensions.get::<Handle>().and_then(|handle| handle.login.as_deref());
+    let login = handle(parts).and_then(|handle| handle.login.as_deref());
     let location =
         login.filter(|_| matches!(parts.method, Method::GET | Method::HEAD)).and_then(login_location);
     let mut response = match location {
