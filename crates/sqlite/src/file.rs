@@ -124,8 +124,8 @@ fn connect(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
 /// Waits about two seconds in all for another process's lock. SQLite's own timeout sleeps up to a tenth of a second at
 /// a time, and would miss most of the moments between another process's transactions.
 fn wait_for_lock(tries: i32) -> bool {
-    const TRIES_MAX: i32 = 2_000;
-    thread::sleep(Duration::from_millis(1));
+    const TRIES_MAX: i32 = 4_000;
+    thread::sleep(Duration::from_micros(500));
     tries < TRIES_MAX
 }
 

@@ -11,10 +11,11 @@
 //! # let folder = std::env::temp_dir().join(format!("cloakroom-doc-{}", std::process::id()));
 //! # std::fs::create_dir_all(&folder)?;
 //! # let path = folder.join("sessions.db");
+//! use cloakroom::Sessions;
 //! use cloakroom_sqlite::SqliteStore;
 //!
-//! let store = SqliteStore::open(&path)?;
-//! # drop(store);
+//! let sessions = Sessions::builder(SqliteStore::open(&path)?).build()?;
+//! # drop(sessions);
 //! # std::fs::remove_dir_all(&folder)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -69,6 +70,14 @@ impl SqliteStore {
     /// program's, or one of a newer version of this crate. [`Error::is_unavailable`] if the file is locked by another
     /// process, can't be written, or the disk is full; [`Error::is_unsupported`] on a network file system. In no case
     /// is anything that the file holds changed or lost.
+    ///
+    /// ```
+    /// use cloakroom_sqlite::SqliteStore;
+    ///
+    /// let error = SqliteStore::open("/no/such/folder/sessions.db").unwrap_err();
+    /// assert!(error.is_invalid());
+    /// assert!(error.to_string().contains("/no/such/folder"));
+    /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let (db, path) = file::open(path.as_ref())?;
         let connections =

@@ -4,6 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     thread,
+    time::Duration,
 };
 
 use rusqlite::Connection;
@@ -50,6 +51,7 @@ pub(crate) fn start(
 
 fn write_all(db: &Connection, path: &Path, mut messages: mpsc::Receiver<Message>) {
     let mut group = Vec::with_capacity(GROUP_MAX);
+    let mut seen = foreign_commits(db);
     while let Some(first) = messages.blocking_recv() {
         let mut next = Some(first);
         while let Some(message) = next {
@@ -60,7 +62,23 @@ fn write_all(db: &Connection, path: &Path, mut messages: mpsc::Receiver<Message>
             next = if group.len() < GROUP_MAX { messages.try_recv().ok() } else { None };
         }
         write_group(db, path, &mut group);
+        let foreign = foreign_commits(db);
+        if foreign != seen {
+            seen = foreign;
+            thread::sleep(PAUSE_FOR_OTHERS);
+        }
     }
+}
+
+/// Longer than another process sleeps between its attempts to get the lock. SQLite knows no fair locks: without a pause,
+/// the process that has it would nearly always be the next one to have it, too.
+const PAUSE_FOR_OTHERS: Duration = Duration::from_millis(1);
+
+/// A number that differs when another process has committed something since. None that is unknown matters.
+fn foreign_commits(db: &Connection) -> Option<i64> {
+    db.prepare_cached("PRAGMA data_version")
+        .and_then(|mut pragma| pragma.query_row([], |row| row.get(0)))
+        .ok()
 }
 
 struct Write {

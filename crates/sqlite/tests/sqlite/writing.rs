@@ -82,10 +82,13 @@ async fn a_closed_store_leaves_one_whole_file() {
     let folder = Folder::new();
     let store = SqliteStore::open(folder.file()).unwrap();
     let creating: Vec<_> = (0..50).map(|n| begin_create(&store, &session(n, "user"))).collect();
+    let mut loading = store.load(id(1), T0);
+    assert!(Pin::new(&mut loading).poll(&mut Context::from_waker(Waker::noop())).is_pending());
     store.close().await.unwrap();
     for create in creating {
         assert_eq!(create.await.unwrap(), Written::Stored);
     }
+    assert!(loading.await.is_ok());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the log was merged into the file");
     assert_eq!(sessions(&folder), 50);
     assert!(store.create(Arc::new(session(51, "user")), T0).await.unwrap_err().is_unavailable());
