@@ -29,6 +29,8 @@ pub(crate) struct Work {
     intent: Intent,
     /// Whether the record was loaded again since the handler saw it.
     is_fresh: bool,
+    /// What the store answered at once to the first change.
+    answered: Option<Result<Written, Error>>,
 }
 
 /// How often a change is planned anew. Only writers in other processes cause more than two, and the deadline comes
@@ -114,7 +116,30 @@ impl Work {
             user_agent: state.user_agent.clone(),
             intent,
             is_fresh: false,
+            answered: None,
         }
+    }
+
+    /// Stores a plain change without a future, where the store answers at once. Most changes meet no conflict, and a
+    /// future with room for all that could go wrong would be the most expensive part of them.
+    pub(crate) fn try_at_once(mut self, plan: Plan) -> Result<Outcome, Box<(Self, Plan)>> {
+        let Plan { action, cookie } = plan;
+        let (record, is_required, stored) = match (action, &self.standing) {
+            (Action::Replace { record, is_required }, Standing::Held { record: stored, .. })
+                if self.engine.store.is_immediate() =>
+            {
+                (Arc::new(record), is_required, Arc::clone(stored))
+            }
+            (action, _) => return Err(Box::new((self, Plan { action, cookie }))),
+        };
+        let answer = self.engine.store.replace(Arc::clone(&record), stored.version, self.now);
+        self.answered = answer.now().ok();
+        if matches!(self.answered, Some(Ok(Written::Stored))) && self.intent.login.is_none() {
+            self.tell_replaced(&stored, &record, cookie.is_some());
+            return Ok(self.outcome(cookie));
+        }
+        let record = Arc::unwrap_or_clone(record);
+        Err(Box::new((self, Plan { action: Action::Replace { record, is_required }, cookie })))
     }
 
     /// Whether the request wants nothing of the session, so that whatever is to be stored can wait for the next one.
@@ -274,13 +299,17 @@ impl Work {
     }
 
     fn done(&self, cookie: Option<CookieChange>) -> Step {
+        Step::Done(self.outcome(cookie))
+    }
+
+    fn outcome(&self, cookie: Option<CookieChange>) -> Outcome {
         let set_cookie = cookie.map(|change| {
             SetCookie(match change {
                 CookieChange::Set(token, max_age) => self.engine.cookie.set(&token, max_age),
                 CookieChange::Clear => self.engine.cookie.clear(),
             })
         });
-        Step::Done(Outcome { set_cookie, was_loaded: true })
+        Outcome { set_cookie, was_loaded: true }
     }
 
     /// A login races with a revocation of all the subject's sessions. The session is in the index by now: either the
@@ -343,10 +372,14 @@ impl Work {
 
     /// Makes one change to the store. A call that fails may have been done all the same: then the stored stamp tells,
     /// and where it can't, the failure stands and nothing is done twice.
-    async fn apply(&self, change: &Change<'_>) -> Result<Written, Error> {
+    async fn apply(&mut self, change: &Change<'_>) -> Result<Written, Error> {
         let mut failure = None;
         for _ in 0..CALLS_MAX {
-            match change.call(&self.engine, self.now).await {
+            let answer = match self.answered.take() {
+                Some(answer) => answer,
+                None => change.call(&self.engine, self.now).await,
+            };
+            match answer {
                 Ok(Written::Stored) => return Ok(Written::Stored),
                 Ok(refused) if failure.is_none() => return Ok(refused),
                 Ok(_) => {}

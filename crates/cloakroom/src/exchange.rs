@@ -252,6 +252,10 @@ impl Shared {
                 let nothing = Intent::new(self.engine.policy.record_bytes_max);
                 let intent = std::mem::replace(&mut state.intent, nothing);
                 let work = Work::new(&self.engine, self.arrived, now, state, intent);
+                let (work, plan) = match work.try_at_once(plan) {
+                    Ok(outcome) => return Commit::done(Ok(outcome)),
+                    Err(left) => *left,
+                };
                 let (deadline, kind) = (self.engine.deadline, self.engine.store.kind());
                 let (engine, is_reading) = (Arc::clone(&self.engine), work.is_reading());
                 Commit::running(async move {

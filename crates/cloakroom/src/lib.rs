@@ -42,7 +42,8 @@ pub mod store;
 mod sweep;
 
 pub use cloakroom_core::{
-    Data, Key, Lifetime, Policy, Record, SessionId, Subject, Timestamp, Version, cookie, policy::CarryOver,
+    Data, Error as CoreError, Key, Lifetime, Policy, Record, SessionId, Subject, Timestamp, Version, cookie,
+    policy::CarryOver,
 };
 pub use error::Error;
 pub use exchange::Exchange;

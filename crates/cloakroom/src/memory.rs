@@ -227,6 +227,10 @@ impl Store for MemoryStore {
         "memory"
     }
 
+    fn is_immediate(&self) -> bool {
+        true
+    }
+
     fn load(&self, id: SessionId, now: Timestamp) -> Answer<'_, Loaded> {
         Answer::ready(Ok(self.find(id, now)))
     }

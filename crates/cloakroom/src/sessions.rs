@@ -16,7 +16,7 @@ use crate::{
     event::{EventKind, Listeners, Subscriber},
     exchange::Exchange,
     keys::KeyTypes,
-    store::{EndReason, Index, Revocation, Store, Summary, Tombstone, Written},
+    store::{Answer, EndReason, Index, Revocation, Store, Summary, Tombstone, Written},
     sweep,
 };
 
@@ -331,8 +331,11 @@ impl Engine {
     }
 
     /// Waits for a store's answer until the deadline, and tells of a failure.
-    pub(crate) async fn call<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let result = within(self.deadline, self.store.kind(), answer).await;
+    pub(crate) async fn call<T>(&self, answer: Answer<'_, T>) -> Result<T, Error> {
+        let result = match answer.now() {
+            Ok(result) => result,
+            Err(answer) => within(self.deadline, self.store.kind(), answer).await,
+        };
         if let Err(error) = &result {
             self.tell_failure(error);
         }

@@ -35,6 +35,12 @@ pub trait Store: Send + Sync + 'static {
     /// The kind of store in one word, for messages and metrics: `memory`, `sqlite`.
     fn kind(&self) -> &'static str;
 
+    /// Whether every call is answered at once, as in a store of this process's memory. The engine then spares itself
+    /// the futures of waiting.
+    fn is_immediate(&self) -> bool {
+        false
+    }
+
     /// The session of this id.
     fn load(&self, id: SessionId, now: Timestamp) -> Answer<'_, Loaded>;
 
@@ -79,6 +85,10 @@ where
 {
     fn kind(&self) -> &'static str {
         (**self).kind()
+    }
+
+    fn is_immediate(&self) -> bool {
+        (**self).is_immediate()
     }
 
     fn load(&self, id: SessionId, now: Timestamp) -> Answer<'_, Loaded> {
@@ -240,6 +250,14 @@ impl<'a, T> Answer<'a, T> {
     /// An answer that is known.
     pub fn ready(result: Result<T, Error>) -> Self {
         Self(Inner::Ready(ready(result)))
+    }
+
+    /// The answer, if it is known without waiting.
+    pub(crate) fn now(self) -> Result<Result<T, Error>, Self> {
+        match self.0 {
+            Inner::Ready(ready) => Ok(ready.into_inner()),
+            later @ Inner::Later(_) => Err(Self(later)),
+        }
     }
 
     /// An answer that has to be waited for.

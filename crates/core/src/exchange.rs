@@ -22,7 +22,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Data, Error, Lifetime, Policy, Record, Secret, SessionId, Subject, Timestamp, Token, Version,
+    Data, Error, Lifetime, Policy, Record, Secret, Subject, Timestamp, Token, Version,
     data::RESERVED_PREFIX,
     delta::Delta,
     lifetime::Times,
@@ -354,7 +354,7 @@ fn create(intent: &Intent, at: &mut Circumstances<'_>) -> Result<Plan, Error> {
 }
 
 fn begin(data: Data, intent: &Intent, at: &mut Circumstances<'_>) -> Result<(Record, CookieChange), Error> {
-    let token = Token::new(SessionId::from_bytes(random(at)?), Secret::from_bytes(random(at)?));
+    let token = Token::from_bytes(random(at)?);
     let started = if intent.login.is_some() { at.arrived } else { at.now };
     let record = Record {
         id: token.id(),

@@ -172,9 +172,15 @@ impl Token {
     /// Reads a cookie's value; `None` unless it is exactly a token.
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
-        let bytes: [u8; 32] = decode(value)?;
-        let (id, secret) = bytes.split_at(16);
-        Some(Self { id: SessionId(id.try_into().ok()?), secret: Secret(secret.try_into().ok()?) })
+        decode(value).map(Self::from_bytes)
+    }
+
+    /// The token of these bytes: the id, then the secret.
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        let (mut id, mut secret) = ([0; 16], [0; 16]);
+        id.copy_from_slice(&bytes[..16]);
+        secret.copy_from_slice(&bytes[16..]);
+        Self { id: SessionId(id), secret: Secret(secret) }
     }
 
     /// The public half.

@@ -23,7 +23,8 @@ pin_project! {
         // None where a layer above commits.
         exchange: Option<Exchange>,
         is_safe: bool,
-        committing: Option<(Commit, Response<R>)>,
+        // Boxed: in-process stores commit at once, and axum moves this future about.
+        committing: Option<Box<(Commit, Response<R>)>>,
     }
 }
 
@@ -42,15 +43,21 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if this.committing.is_none() {
-            let response = ready!(this.inner.poll(context))?;
-            let Some(exchange) = this.exchange.take() else { return Poll::Ready(Ok(response)) };
-            *this.committing = Some((exchange.commit(), response));
+        let (mut commit, response) = match this.committing.take() {
+            Some(committing) => *committing,
+            None => {
+                let response = ready!(this.inner.poll(context))?;
+                let Some(exchange) = this.exchange.take() else { return Poll::Ready(Ok(response)) };
+                (exchange.commit(), response)
+            }
+        };
+        match Pin::new(&mut commit).poll(context) {
+            Poll::Ready(committed) => Poll::Ready(Ok(finish(committed, response, *this.is_safe))),
+            Poll::Pending => {
+                *this.committing = Some(Box::new((commit, response)));
+                Poll::Pending
+            }
         }
-        let Some((commit, _)) = this.committing else { return Poll::Pending };
-        let committed = ready!(Pin::new(commit).poll(context));
-        let Some((_, response)) = this.committing.take() else { return Poll::Pending };
-        Poll::Ready(Ok(finish(committed, response, *this.is_safe)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cloakroom::Error;
+use cloakroom::{CoreError, Error};
 use http::{HeaderValue, Response, StatusCode, header};
 
 /// A request that couldn't be served because of its session: RFC 9457 problem details, without a cookie.
@@ -20,9 +20,13 @@ impl Problem {
         &self.error
     }
 
-    /// The response. To a safe method, an outage says when to try again; anything else might be done twice.
+    /// The response. To a safe method, an outage says when to try again; anything else might be done twice. What the
+    /// application has to mend is logged.
     pub fn into_response_for<B: From<String>>(self, is_safe: bool) -> Response<B> {
         let status = StatusCode::from_u16(self.error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(target: "cloakroom", "a request failed over its session: {:?}", self.error);
+        }
         let body = format!(
             r#"{{"type":"about:blank","title":"{}","status":{}}}"#,
             self.error.title(),
@@ -46,6 +50,13 @@ impl Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         Self { error }
+    }
+}
+
+/// What the constructors of keys, subjects and lifetimes answer.
+impl From<CoreError> for Problem {
+    fn from(error: CoreError) -> Self {
+        Error::from(error).into()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The engine over the memory store, with the time and faults injected.
 
+#![allow(clippy::unwrap_used, reason = "a test's support fails as a test does")]
+
 mod browser;
 mod events;
 mod faults;

@@ -258,14 +258,14 @@ async fn wrong_settings_fail_when_the_application_starts() {
 }
 
 /// Random bytes until told to fail, or to repeat.
-struct Scripted(Arc<parking_lot::Mutex<Vec<[u8; 16]>>>, bool);
+struct Scripted(Arc<parking_lot::Mutex<Vec<[u8; 32]>>>, bool);
 
 impl Entropy for Scripted {
     fn fill(&self, buffer: &mut [u8]) -> Result<(), Error> {
         if self.1 {
             return Err(Error::invalid("no random bytes"));
         }
-        if buffer.len() == 16
+        if buffer.len() == 32
             && let Some(bytes) = self.0.lock().pop()
         {
             buffer.copy_from_slice(&bytes);
@@ -287,7 +287,7 @@ async fn a7_2_3_without_random_bytes_there_is_no_session() {
 
 #[tokio::test]
 async fn an_id_that_is_taken_is_drawn_again() {
-    let twice = Arc::new(parking_lot::Mutex::new(vec![[2; 16], [7; 16], [1; 16], [7; 16]]));
+    let twice = Arc::new(parking_lot::Mutex::new(vec![[8; 32], [7; 32], [7; 32]]));
     let sessions = Sessions::builder(MemoryStore::new()).entropy(Scripted(twice, false)).build().unwrap();
     let (mut first, mut second) = (Browser::default(), Browser::default());
     first.visit(&sessions, |session| session.insert(VISITS, &1).unwrap()).await.unwrap();

@@ -106,7 +106,7 @@ async fn count(session: Session) -> Result<String, Problem> {
 }
 
 async fn login(session: Session, Path(user): Path<String>) -> Result<&'static str, Problem> {
-    session.login(Subject::new(user).map_err(cloakroom::Error::from)?)?;
+    session.login(Subject::new(user)?)?;
     Ok("welcome")
 }
 

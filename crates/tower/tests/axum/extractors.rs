@@ -61,7 +61,7 @@ async fn anonymous_visitors_are_sent_to_log_in_where_configured() {
 #[tokio::test]
 async fn a_value_of_another_type_is_a_clear_error_and_stays_stored() {
     async fn misread(session: Session) -> Result<String, Problem> {
-        let key = Key::<Vec<String>>::named("visits").map_err(cloakroom::Error::from)?;
+        let key = Key::<Vec<String>>::named("visits")?;
         Ok(format!("{:?}", session.get(key)?))
     }
     let app = App::with(routes().route("/misread", get(misread)));
