@@ -137,8 +137,8 @@ impl SqliteStore {
     }
 }
 
-/// Rows that are removed in one go, about two milliseconds' work, so that no other write waits long.
-const ROWS_REMOVED_MAX: usize = 128;
+/// Rows that are removed in one go: a few milliseconds' work, so that no other write waits long.
+const ROWS_REMOVED_MAX: usize = 256;
 
 /// Enough threads for the processor's cores; more than four would wait for one another.
 fn readers_count() -> usize {

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     process::Stdio,
     sync::Arc,
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use cloakroom::{
@@ -82,8 +82,7 @@ async fn a_closed_store_leaves_one_whole_file() {
     let folder = Folder::new();
     let store = SqliteStore::open(folder.file()).unwrap();
     let creating: Vec<_> = (0..50).map(|n| begin_create(&store, &session(n, "user"))).collect();
-    let mut loading = store.load(id(1), T0);
-    assert!(Pin::new(&mut loading).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let loading = begun(store.load(id(1), T0));
     store.close().await.unwrap();
     for create in creating {
         assert_eq!(create.await.unwrap(), Written::Stored);
@@ -159,11 +158,16 @@ async fn creates_until_killed() {
     }
 }
 
-/// Hands a create to the writer, and doesn't wait for it.
 fn begin_create<'a>(store: &'a SqliteStore, record: &Record) -> Answer<'a, Written> {
-    let mut create = store.create(Arc::new(record.clone()), T0);
-    assert!(Pin::new(&mut create).poll(&mut Context::from_waker(Waker::noop())).is_pending());
-    create
+    begun(store.create(Arc::new(record.clone()), T0))
+}
+
+/// Hands a call to its thread, and doesn't wait for it.
+fn begun<T>(mut call: Answer<'_, T>) -> Answer<'_, T> {
+    match Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => Answer::ready(answer),
+        Poll::Pending => call,
+    }
 }
 
 /// Keeps the writer from beginning a transaction until it is dropped.
