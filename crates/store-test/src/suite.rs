@@ -44,6 +44,7 @@ macro_rules! __cases {
             records::values_round_trip_byte_for_byte,
             records::names_round_trip_and_never_mix,
             records::the_largest_record_round_trips,
+            records::a_record_too_large_is_stored_whole_or_refused,
             records::ids_that_look_alike_never_mix,
             records::versions_of_all_64_bits_round_trip_and_compare,
             records::times_far_away_round_trip,

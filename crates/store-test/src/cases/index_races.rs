@@ -62,6 +62,7 @@ pub async fn pages_go_on_where_they_left_off_whatever_shifts<H: Harness>(harness
     loop {
         let page = store.page(&subject("user"), last, 6, T0).await;
         let Some(end) = page.last() else { break };
+        assert!(last < Some(end.id), "a page ends where the one before it did");
         last = Some(end.id);
         listed.extend(page.iter().map(|summary| summary.id));
         // More end before this place than begin there, and so positions behind it shift forward.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloakroom::store::{Times, Written};
+use cloakroom::store::{Store, Times, Written};
 use cloakroom_core::{
     Data, Policy, Record, Secret, SessionId, Version,
     delta::Delta,
@@ -123,6 +123,23 @@ pub async fn the_largest_record_round_trips<H: Harness>(harness: H) {
             stored = next;
         }
     }
+}
+
+/// A record of 8 MiB, far over what the library lets through: a store keeps it whole, or fails and keeps what it had.
+pub async fn a_record_too_large_is_stored_whole_or_refused<H: Harness>(harness: H) {
+    let store = Tested::open(&harness).await;
+    let small = session(1, T0);
+    assert_eq!(store.create(&small, T0).await, Written::Stored);
+    let huge = Record { version: fixture::version(), data: filled(8 * 1024 * 1024), ..small.clone() };
+    let stored = match store.bare().replace(huge.clone().into(), small.version, T0).await {
+        Ok(Written::Stored) => huge,
+        Ok(other) => panic!("a replace of a living session was answered {other:?}"),
+        Err(_) => small,
+    };
+    assert!(store.load(stored.id, T0).await == Seen::found(&stored), "the record isn't whole");
+    let next = fixture::changed(&stored);
+    assert_eq!(store.replace(&next, stored.version, T0).await, Written::Stored);
+    assert_eq!(store.load(next.id, T0).await, Seen::found(&next));
 }
 
 /// An id is sixteen bytes, whatever they are: none is cut at a zero, folded in case or trimmed.

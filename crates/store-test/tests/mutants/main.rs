@@ -39,7 +39,10 @@ const CAUGHT_BY: &[(Broken, &[&str])] = {
         (EmptyClientIsNone, &["every_field_round_trips"]),
         (ValuesAreNormalized, &["values_round_trip_byte_for_byte"]),
         (NamesAreTrimmed, &["names_round_trip_and_never_mix"]),
-        (LargeDataIsCut, &["the_largest_record_round_trips"]),
+        (
+            LargeDataIsCut,
+            &["the_largest_record_round_trips", "a_record_too_large_is_stored_whole_or_refused"],
+        ),
         (IdsEndAtAZero, &["ids_that_look_alike_never_mix"]),
         (VersionsAreDoubles, &["versions_of_all_64_bits_round_trip_and_compare"]),
         (TimesAre32Bits, &["times_far_away_round_trip"]),
