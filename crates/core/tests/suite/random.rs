@@ -244,6 +244,32 @@ proptest! {
         prop_assert!(is_good, "the browser is left with {standing:?}");
     }
 
+    /// Of requests made one after the other, whose responses may all be lost, rotations and step-ups included, each is
+    /// served: what the browser is left with is always good.
+    #[test]
+    fn cs_renew_a_lost_response_logs_nobody_out(
+        visits in proptest::collection::vec((daily_ask(), proptest::bool::weighted(0.2), any::<bool>(), wait()), 1..25),
+        is_periodic: bool,
+    ) {
+        let lifetime = Lifetime::NIST_AAL1;
+        let mut world = World::new(Policy { lifetime, ..policy(is_periodic.then_some(PERIOD)) });
+        let owner = world.browser();
+        world.visit(owner, Ask::login("ann"));
+        for (ask, steps_up, is_lost, wait) in visits {
+            let lifetime = ask.lifetime.map(|_| lifetime);
+            let request = world.send(owner, Ask { steps_up, lifetime, ..ask });
+            let observed = world.load(request);
+            prop_assert!(matches!(observed, Observed::Current | Observed::Successor), "{observed:?}");
+            prop_assert!(world.commit(request).is_served());
+            if is_lost {
+                world.lose(request);
+            } else {
+                world.arrive(request);
+            }
+            world.wait(wait);
+        }
+    }
+
     /// Session fixation: whatever an attacker does who planted the cookie of a session of his own, before and after
     /// the victim logs in, no request of his is served by the victim's session, changes it or ends it; nor does
     /// his cookie raise an alarm that would.

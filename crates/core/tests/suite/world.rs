@@ -221,7 +221,8 @@ impl World {
 
     /// One of the requests that aren't over.
     pub(crate) fn choose(&self, choice: usize) -> Option<Request> {
-        let open: Vec<_> = self.requests.iter().enumerate().filter(|(_, r)| !r.is_over()).collect();
+        let open: Vec<_> =
+            self.requests.iter().enumerate().filter(|(_, r)| !matches!(r.stage, Stage::Over)).collect();
         open.get(choice % open.len().max(1)).map(|(number, _)| Request(*number))
     }
 
@@ -394,11 +395,5 @@ impl World {
             matches!(standing, Some(Standing::Held { seat: Seat::Current | Seat::Successor, .. })),
             "a token was sent that stands as {standing:?}"
         );
-    }
-}
-
-impl InFlight {
-    fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::Over)
     }
 }
