@@ -10,7 +10,6 @@ use std::{
 
 use cloakroom_core::{
     Data, Record, Timestamp, Token,
-    cookie::CookiePolicy,
     exchange::{Action, EndReason, Intent, Plan, Standing},
     record::Presented,
 };
@@ -45,6 +44,7 @@ pub(crate) struct Shared {
 
 pub(crate) struct State {
     pub(crate) phase: Phase,
+    pub(crate) loaded_at: Timestamp,
     pub(crate) standing: Standing,
     pub(crate) presented: Option<Token>,
     /// Kept only where the record doesn't tell of the client yet: reading it takes longer than loading a session.
@@ -68,6 +68,7 @@ impl Exchange {
     pub(crate) fn new(engine: &Arc<Engine>) -> Self {
         let state = State {
             phase: Phase::Untouched,
+            loaded_at: Timestamp::ZERO,
             standing: Standing::Absent,
             presented: None,
             user_agent: None,
@@ -94,9 +95,16 @@ impl Exchange {
         cookies: impl Iterator<Item = &'a [u8]>,
         user_agent: Option<&[u8]>,
     ) -> Result<Session, Error> {
-        if !self.shared.state.lock().is_loaded() {
-            let tokens = self.shared.tokens(cookies);
-            self.shared.load(tokens, user_agent).await?;
+        let shared = &*self.shared;
+        if !shared.state.lock().is_loaded() {
+            shared.engine.start_sweeping();
+            let tokens = shared.engine.cookie.tokens(cookies);
+            if shared.engine.store.is_immediate() {
+                shared.load_at_once(tokens, user_agent)?;
+            } else {
+                let tokens: Vec<_> = tokens.collect();
+                Box::pin(shared.load(tokens, user_agent)).await?;
+            }
         }
         Ok(Session::new(Arc::clone(&self.shared)))
     }
@@ -140,48 +148,62 @@ impl Exchange {
 }
 
 impl Shared {
-    fn tokens<'a>(
-        &self,
-        cookies: impl Iterator<Item = &'a [u8]>,
-    ) -> [Option<Token>; CookiePolicy::CANDIDATES_MAX] {
-        let mut found = self.engine.cookie.tokens(cookies);
-        std::array::from_fn(|_| found.next())
-    }
-
-    async fn load(
-        &self,
-        tokens: [Option<Token>; CookiePolicy::CANDIDATES_MAX],
-        user_agent: Option<&[u8]>,
-    ) -> Result<(), Error> {
-        self.engine.start_sweeping();
-        let (mut standing, mut presented) = (Standing::Absent, None);
-        for token in tokens.into_iter().flatten() {
-            let found = self.look_up(&token).await?;
-            // The first that is honoured; else the first that once was, for its request mustn't create a session.
-            let is_better = matches!(found, Standing::Held { .. }) || matches!(standing, Standing::Absent);
-            if is_better {
-                (standing, presented) = (found, Some(token));
-            }
-            if matches!(standing, Standing::Held { .. }) {
+    async fn load(&self, tokens: Vec<Token>, user_agent: Option<&[u8]>) -> Result<(), Error> {
+        let (mut claim, now) = (Claim::default(), self.engine.now());
+        for token in tokens {
+            let standing = self.look_up(&token, now).await?;
+            if claim.is_settled_by(standing, token) {
                 break;
             }
         }
-        let user_agent = match &standing {
-            Standing::Held { record, .. } if record.client.is_some() => None,
-            _ => user_agent.map(Client::copy_user_agent),
-        };
-        let mut state = self.state.lock();
-        if !state.is_loaded() {
-            (state.standing, state.presented, state.user_agent) = (standing, presented, user_agent);
-            state.phase = Phase::Open;
-        }
+        self.open(claim, user_agent, now);
         Ok(())
     }
 
-    async fn look_up(&self, token: &Token) -> Result<Standing, Error> {
-        let (engine, now) = (&*self.engine, self.engine.now());
+    /// As [`Shared::load`], without a future for what a store in memory never makes anybody wait for.
+    fn load_at_once(
+        &self,
+        tokens: impl Iterator<Item = Token>,
+        user_agent: Option<&[u8]>,
+    ) -> Result<(), Error> {
+        let (mut claim, now) = (Claim::default(), self.engine.now());
+        for token in tokens {
+            let loaded = self.engine.call_at_once(self.engine.store.load(token.id(), now))?;
+            let standing = match self.judge(&token, loaded, now) {
+                Ok(standing) => standing,
+                Err(record) => {
+                    let tombstone = self.engine.tombstone(record.id, EndReason::Reuse, now)?;
+                    let written = self.engine.call_at_once(self.engine.store.end(tombstone, None, now))?;
+                    self.tell_reuse(&record, written)
+                }
+            };
+            if claim.is_settled_by(standing, token) {
+                break;
+            }
+        }
+        self.open(claim, user_agent, now);
+        Ok(())
+    }
+
+    async fn look_up(&self, token: &Token, now: Timestamp) -> Result<Standing, Error> {
+        let loaded = self.engine.call(self.engine.store.load(token.id(), now)).await?;
+        match self.judge(token, loaded, now) {
+            Ok(standing) => Ok(standing),
+            Err(record) => {
+                let tombstone = self.engine.tombstone(record.id, EndReason::Reuse, now)?;
+                let written = self.engine.call(self.engine.store.end(tombstone, None, now)).await?;
+                Ok(self.tell_reuse(&record, written))
+            }
+        }
+    }
+
+    /// What a presented token is. The error is a record whose secret was rotated out and came back after its grace:
+    /// thief and owner can't be told apart, so the session ends for both. That isn't bound to a version: whatever else
+    /// happened meanwhile, the secret was still stolen.
+    fn judge(&self, token: &Token, loaded: Loaded, now: Timestamp) -> Result<Standing, Arc<Record>> {
+        let engine = &*self.engine;
         let reject = |rejection| engine.tell(EventKind::Rejected(rejection), Some(token.id()), None);
-        let record = match engine.call(engine.store.load(token.id(), now)).await? {
+        let record = match loaded {
             Loaded::Found(record) => record,
             Loaded::Ended(_) => {
                 reject(Rejection::Ended);
@@ -198,33 +220,42 @@ impl Shared {
             Presented::Superseded => reject(Rejection::Superseded),
             Presented::Reused => {
                 reject(Rejection::Reused);
-                Box::pin(self.revoke_reused(&record, now)).await?;
+                return Err(record);
             }
             Presented::Current | Presented::Successor | Presented::Previous => {}
         }
         Ok(Standing::of(record, presented).unwrap_or(Standing::Ended))
     }
 
-    /// A secret that was rotated out came back after its grace: thief and owner can't be told apart, so the session
-    /// ends for both. Not bound to a version: whatever else happened meanwhile, the secret was still stolen.
-    async fn revoke_reused(&self, record: &Record, now: Timestamp) -> Result<(), Error> {
-        let tombstone = self.engine.tombstone(record.id, EndReason::Reuse, now)?;
-        let written = self.engine.call(self.engine.store.end(tombstone, None, now)).await?;
+    fn tell_reuse(&self, record: &Record, written: Written) -> Standing {
         if written == Written::Stored {
             self.engine.tell(EventKind::Ended(EndReason::Reuse), Some(record.id), record.subject.as_ref());
         }
-        Ok(())
+        Standing::Ended
+    }
+
+    fn open(&self, claim: Claim, user_agent: Option<&[u8]>, now: Timestamp) {
+        let user_agent = match &claim.standing {
+            Standing::Held { record, .. } if record.client.is_some() => None,
+            _ => user_agent.map(Client::copy_user_agent),
+        };
+        let mut state = self.state.lock();
+        if !state.is_loaded() {
+            (state.standing, state.presented, state.user_agent) =
+                (claim.standing, claim.presented, user_agent);
+            (state.phase, state.loaded_at) = (Phase::Open, now);
+        }
     }
 
     /// Loads the session once more, for a handle that goes on after its commit.
     pub(crate) async fn reload(&self) -> Result<(), Error> {
-        let presented = self.state.lock().presented.clone();
+        let (presented, now) = (self.state.lock().presented.clone(), self.engine.now());
         let standing = match &presented {
-            Some(token) => self.look_up(token).await?,
+            Some(token) => self.look_up(token, now).await?,
             None => Standing::Absent,
         };
         let mut state = self.state.lock();
-        (state.standing, state.phase) = (standing, Phase::Open);
+        (state.standing, state.phase, state.loaded_at) = (standing, Phase::Open, now);
         Ok(())
     }
 
@@ -241,7 +272,8 @@ impl Shared {
     }
 
     fn commit(&self, state: &mut State) -> Commit {
-        let now = self.engine.now();
+        // Who only read was active when the session was loaded; asking the clock again would tell nothing more.
+        let now = if state.intent.is_empty() { state.loaded_at } else { self.engine.now() };
         match self.decide(state, now) {
             Err(error) => {
                 log(&error);
@@ -270,6 +302,30 @@ impl Shared {
                 })
             }
         }
+    }
+}
+
+/// What a request's tokens come to.
+struct Claim {
+    standing: Standing,
+    presented: Option<Token>,
+}
+
+impl Default for Claim {
+    fn default() -> Self {
+        Self { standing: Standing::Absent, presented: None }
+    }
+}
+
+impl Claim {
+    /// Takes one more token in: the first that is honoured settles it. Until then the first counts that once was
+    /// honoured, for its request mustn't create a session.
+    fn is_settled_by(&mut self, standing: Standing, token: Token) -> bool {
+        let is_held = matches!(standing, Standing::Held { .. });
+        if is_held || matches!(self.standing, Standing::Absent) {
+            (self.standing, self.presented) = (standing, Some(token));
+        }
+        is_held
     }
 }
 

@@ -238,7 +238,7 @@ impl Session {
         let exchange = Exchange::new(&self.shared.engine);
         {
             let (mut state, ours) = (exchange.shared.state.lock(), self.shared.state.lock());
-            state.phase = Phase::Open;
+            (state.phase, state.loaded_at) = (Phase::Open, ours.loaded_at);
             state.standing = ours.standing.clone();
             state.presented = ours.presented.clone();
         }

@@ -342,6 +342,16 @@ impl Engine {
         result
     }
 
+    /// As [`Engine::call`], of a store that [is immediate](Store::is_immediate).
+    pub(crate) fn call_at_once<T>(&self, answer: Answer<'_, T>) -> Result<T, Error> {
+        let waits = |_| Err(Error::invalid("a store that calls itself immediate made its caller wait"));
+        let result = answer.now().unwrap_or_else(waits);
+        if let Err(error) = &result {
+            self.tell_failure(error);
+        }
+        result
+    }
+
     pub(crate) fn tell(&self, kind: EventKind, session: Option<SessionId>, subject: Option<&Subject>) {
         self.listeners.tell(kind, session, subject, || self.now());
     }

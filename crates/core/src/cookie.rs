@@ -167,7 +167,7 @@ impl CookiePolicy {
     /// they were sent. What isn't exactly a token is passed over.
     pub fn tokens<'h>(&self, headers: impl Iterator<Item = &'h [u8]>) -> impl Iterator<Item = Token> {
         headers
-            .flat_map(|header| header.split(|byte| *byte == b';'))
+            .flat_map(pairs)
             .filter_map(|pair| {
                 let value = pair.trim_ascii_start().strip_prefix(self.name.as_bytes())?.strip_prefix(b"=")?;
                 Some(value.trim_ascii_end())
@@ -211,6 +211,27 @@ impl CookiePolicy {
         }
         cookie
     }
+}
+
+/// A `Cookie` header's parts, between semicolons.
+///
+/// Cookie headers are long, and most of what is in them is other people's: whole blocks without a semicolon are
+/// passed over at once, which the compiler turns into vector instructions.
+fn pairs(header: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const BLOCK: usize = 32;
+    let mut rest = Some(header);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let mut at = 0;
+        while let Some(block) = text.get(at..at + BLOCK)
+            && !block.iter().fold(false, |found, byte| found | (*byte == b';'))
+        {
+            at += BLOCK;
+        }
+        let end = text[at..].iter().position(|byte| *byte == b';').map(|offset| at + offset);
+        rest = end.map(|end| &text[end + 1..]);
+        Some(&text[..end.unwrap_or(text.len())])
+    })
 }
 
 /// `__Host-session`, `Secure`, `HttpOnly`, `SameSite=Lax`, `Path=/`.
@@ -343,6 +364,14 @@ mod tests {
             found(&[&format!("a=b;{} ", all[0]), &format!("__Host-session=junk; {}", all[1])]),
             [1, 2]
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn headers_are_split_at_each_semicolon(header in "[a;= ]{0,150}") {
+            let expected: Vec<_> = header.as_bytes().split(|byte| *byte == b';').collect();
+            proptest::prop_assert_eq!(pairs(header.as_bytes()).collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]
