@@ -173,7 +173,7 @@ pub async fn a7_4_2_no_login_slips_past_a_revocation_held_up_at_any_await<H: Har
 /// A login as the library does it: the record first, then a look for a note. Odd ones log an anonymous session in.
 async fn login<S: Store>(store: Tested<S>, user: String, n: u64, at: Timestamp) -> Option<Revocation> {
     let (record, arrived) = (session_of(&user, n, at), at);
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         assert_eq!(store.create(&record, arrived).await, Written::Stored);
     } else {
         let anonymous = session(n, at);

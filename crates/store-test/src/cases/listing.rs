@@ -144,7 +144,7 @@ pub async fn a_session_that_is_gone_is_not_listed<H: Harness>(harness: H) {
     }
     assert_eq!(store.end(tombstone(ended.id, T0), Some(ended.version), T0).await, Written::Stored);
     is_listed(&store, "user", &[living.clone(), expired.clone()], before(T0 + IDLE, MS)).await;
-    is_listed(&store, "user", &[living.clone()], T0 + IDLE).await;
+    is_listed(&store, "user", std::slice::from_ref(&living), T0 + IDLE).await;
     store.sweep_all(T0 + IDLE).await;
     is_listed(&store, "user", &[living], T0 + IDLE).await;
     store.sweep_all(T0 + IDLE + MS).await;
