@@ -161,11 +161,16 @@ impl Work {
         )
     }
 
-    pub(crate) async fn run(mut self, mut plan: Plan) -> Result<Outcome, Error> {
+    /// Carries out the first plan, and others until one holds. Without a first one, the record is loaded again.
+    pub(crate) async fn run(mut self, mut plan: Option<Plan>) -> Result<Outcome, Error> {
         let engine = Arc::clone(&self.engine);
         let mut turn = None;
         for attempt in 1..=ATTEMPTS_MAX {
-            match self.attempt(plan).await? {
+            let step = match plan {
+                Some(plan) => self.attempt(plan).await?,
+                None => Step::Stale,
+            };
+            match step {
                 Step::Done(outcome) => return Ok(outcome),
                 Step::Replan => {}
                 Step::Stale => {
@@ -182,7 +187,7 @@ impl Work {
                 }
             }
             self.now = engine.now();
-            plan = self.plan()?;
+            plan = Some(self.plan()?);
         }
         Err(Error::contended(ATTEMPTS_MAX))
     }

@@ -274,34 +274,42 @@ impl Shared {
     fn commit(&self, state: &mut State) -> Commit {
         // Who only read was active when the session was loaded; asking the clock again would tell nothing more.
         let now = if state.intent.is_empty() { state.loaded_at } else { self.engine.now() };
+        if state.is_outdated(now) {
+            let work = self.work(state, now);
+            return self.run(work, None);
+        }
         match self.decide(state, now) {
             Err(error) => {
                 log(&error);
                 Commit::done(Err(error))
             }
             Ok(Plan { action: Action::Nothing, cookie: None }) => Commit::done(Ok(Outcome::unchanged())),
-            Ok(plan) => {
-                let nothing = Intent::new(self.engine.policy.record_bytes_max);
-                let intent = std::mem::replace(&mut state.intent, nothing);
-                let work = Work::new(&self.engine, self.arrived, now, state, intent);
-                let (work, plan) = match work.try_at_once(plan) {
-                    Ok(outcome) => return Commit::done(Ok(outcome)),
-                    Err(left) => *left,
-                };
-                let (deadline, kind) = (self.engine.deadline, self.engine.store.kind());
-                let (engine, is_reading) = (Arc::clone(&self.engine), work.is_reading());
-                Commit::running(async move {
-                    let result = within(deadline, kind, work.run(plan)).await;
-                    match &result {
-                        Err(error) if error.is_unavailable() => engine.tell_failure(error),
-                        Err(error) if !error.is_lost() => log(error),
-                        _ => {}
-                    }
-                    // Noted activity and rotation are housekeeping: they never fail a request that only reads.
-                    if is_reading { result.or_else(|_| Ok(Outcome::unchanged())) } else { result }
-                })
-            }
+            Ok(plan) => match self.work(state, now).try_at_once(plan) {
+                Ok(outcome) => Commit::done(Ok(outcome)),
+                Err(left) => self.run(left.0, Some(left.1)),
+            },
         }
+    }
+
+    fn work(&self, state: &mut State, now: Timestamp) -> Work {
+        let nothing = Intent::new(self.engine.policy.record_bytes_max);
+        let intent = std::mem::replace(&mut state.intent, nothing);
+        Work::new(&self.engine, self.arrived, now, state, intent)
+    }
+
+    fn run(&self, work: Work, plan: Option<Plan>) -> Commit {
+        let (deadline, kind) = (self.engine.deadline, self.engine.store.kind());
+        let (engine, is_reading) = (Arc::clone(&self.engine), work.is_reading());
+        Commit::running(async move {
+            let result = within(deadline, kind, work.run(plan)).await;
+            match &result {
+                Err(error) if error.is_unavailable() => engine.tell_failure(error),
+                Err(error) if !error.is_lost() => log(error),
+                _ => {}
+            }
+            // Noted activity and rotation are housekeeping: they never fail a request that only reads.
+            if is_reading { result.or_else(|_| Ok(Outcome::unchanged())) } else { result }
+        })
     }
 }
 
@@ -337,6 +345,12 @@ fn log(error: &Error) {
 impl State {
     fn is_loaded(&self) -> bool {
         self.phase != Phase::Untouched && !matches!(self.standing, Standing::Degraded)
+    }
+
+    /// Whether the record, as it was loaded, has expired since. Other requests may have kept the session alive
+    /// meanwhile, so nothing can be decided from it.
+    fn is_outdated(&self, now: Timestamp) -> bool {
+        matches!(&self.standing, Standing::Held { record, .. } if !record.is_alive(now))
     }
 
     /// The record that the handler sees.

@@ -86,6 +86,29 @@ async fn r_revive_a_slow_write_after_a_logout_changes_nothing() {
     assert_eq!(old.request(&sessions).await.1.to_json(), "{}");
 }
 
+/// Bug: a handler ran longer than the idle timeout while other requests kept the session alive; its logout was
+/// answered as done, and the session lived on. Cause: the commit was decided from the record as it was loaded, which
+/// had expired by then. Mend: such a record is loaded again before anything is decided.
+#[tokio::test]
+async fn w_06_a_logout_holds_that_took_longer_than_the_idle_timeout() {
+    let clock = ManualClock::default();
+    let sessions = Sessions::builder(MemoryStore::new()).clock(clock.clone()).build().unwrap();
+    let mut browser = Browser::default();
+    browser.login(&sessions, "ada").await;
+    let (writer, session) = browser.request(&sessions).await;
+    session.insert(NOTE, &"slow".to_owned()).unwrap();
+    let (logout, session) = browser.request(&sessions).await;
+    session.logout().unwrap();
+    for _ in 0..3 {
+        clock.advance(Duration::from_secs(1_000));
+        browser.visit(&sessions, |_| ()).await.unwrap();
+    }
+    writer.commit().await.unwrap();
+    assert_eq!(browser.request(&sessions).await.1.get(NOTE).unwrap().as_deref(), Some("slow"));
+    assert!(logout.commit().await.unwrap().set_cookie.is_some());
+    assert_eq!(browser.subject(&sessions).await, None);
+}
+
 #[tokio::test]
 async fn lost_changes_can_be_let_pass() {
     let sessions = Sessions::builder(MemoryStore::new()).ignore_lost_changes().build().unwrap();
