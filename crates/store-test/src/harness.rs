@@ -13,9 +13,12 @@ pub trait Harness: Send + Sync + 'static {
     /// The store under test.
     type Store: Store;
 
-    /// Opens the store. The first time it is empty, and shares nothing with the store of any other harness; cases run
-    /// side by side. Again, once the store it gave before is closed, only in suites that are declared `durable`: then
-    /// everything that store acknowledged is found in it.
+    /// Opens the store. The first time it is empty, and shares nothing with the store of any other harness: cases run
+    /// side by side.
+    ///
+    /// Only suites that are declared so call it again on the same harness: `durable` ones when the store it gave
+    /// before is closed, to find in it everything that store acknowledged; `shared` ones while it is open, for a second
+    /// one on the same place.
     fn open(&self) -> impl Future<Output = Self::Store> + Send;
 }
 

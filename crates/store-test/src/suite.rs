@@ -9,7 +9,7 @@ use crate::Harness;
 #[macro_export]
 macro_rules! suite {
     ($harness:expr $(, $($declared:tt)*)?) => {
-        $crate::__declare! { [$harness] index sweep volatile; $($($declared)*)? }
+        $crate::__declare! { [$harness] index sweep volatile lone; $($($declared)*)? }
     };
 }
 
@@ -17,20 +17,24 @@ macro_rules! suite {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __declare {
-    ([$harness:expr] $index:ident $sweep:ident $kept:ident; without: index $(, $($rest:tt)*)?) => {
-        $crate::__declare! { [$harness] no_index $sweep $kept; $($($rest)*)? }
+    ([$harness:expr] $index:ident $sweep:ident $kept:ident $reach:ident; without: index $(, $($rest:tt)*)?) => {
+        $crate::__declare! { [$harness] no_index $sweep $kept $reach; $($($rest)*)? }
     };
-    ([$harness:expr] $index:ident $sweep:ident $kept:ident; without: sweep $(, $($rest:tt)*)?) => {
-        $crate::__declare! { [$harness] $index no_sweep $kept; $($($rest)*)? }
+    ([$harness:expr] $index:ident $sweep:ident $kept:ident $reach:ident; without: sweep $(, $($rest:tt)*)?) => {
+        $crate::__declare! { [$harness] $index no_sweep $kept $reach; $($($rest)*)? }
     };
-    ([$harness:expr] $index:ident $sweep:ident $kept:ident; durable $(, $($rest:tt)*)?) => {
-        $crate::__declare! { [$harness] $index $sweep durable; $($($rest)*)? }
+    ([$harness:expr] $index:ident $sweep:ident $kept:ident $reach:ident; durable $(, $($rest:tt)*)?) => {
+        $crate::__declare! { [$harness] $index $sweep durable $reach; $($($rest)*)? }
     };
-    ([$harness:expr] $index:ident $sweep:ident $kept:ident;) => {
+    ([$harness:expr] $index:ident $sweep:ident $kept:ident $reach:ident; shared $(, $($rest:tt)*)?) => {
+        $crate::__declare! { [$harness] $index $sweep $kept shared; $($($rest)*)? }
+    };
+    ([$harness:expr] $index:ident $sweep:ident $kept:ident $reach:ident;) => {
         $crate::__cases! { store => __tests [$harness] }
         $crate::__cases! { $index => __tests [$harness] }
         $crate::__cases! { $sweep => __tests [$harness] }
         $crate::__cases! { $kept $index => __tests [$harness] }
+        $crate::__cases! { $reach $index => __tests [$harness] }
     };
 }
 
@@ -167,6 +171,21 @@ macro_rules! __cases {
         }
     };
     (volatile $index:ident => $then:ident $with:tt) => {};
+    (lone $index:ident => $then:ident $with:tt) => {};
+    (shared no_index => $then:ident $with:tt) => {
+        $crate::$then! { $with
+            shared::a_change_by_one_is_seen_by_the_other,
+            shared::a7_4_1_an_end_by_one_is_final_for_the_other,
+            shared::no_update_is_lost_between_two,
+            shared::a_close_of_one_leaves_the_other_open,
+        }
+    };
+    (shared index => $then:ident $with:tt) => {
+        $crate::__cases! { shared no_index => $then $with }
+        $crate::$then! { $with
+            shared::the_index_is_one_to_both,
+        }
+    };
     (durable no_index => $then:ident $with:tt) => {
         $crate::$then! { $with
             durability::what_was_acknowledged_is_there_after_opening_again,
@@ -220,7 +239,7 @@ pub struct Case<H> {
 }
 
 impl<H: Harness> Case<H> {
-    /// Every case there is, also those that only apply to durable stores and to those without an index or a sweep.
+    /// Every case there is, also those that only apply to stores of some declaration.
     #[must_use]
     #[allow(clippy::vec_init_then_push, reason = "the list comes from a macro, group by group")]
     pub fn all() -> Vec<Self> {
@@ -231,6 +250,7 @@ impl<H: Harness> Case<H> {
         crate::__cases! { sweep => __list [all] }
         crate::__cases! { no_sweep => __list [all] }
         crate::__cases! { durable index => __list [all] }
+        crate::__cases! { shared index => __list [all] }
         all
     }
 }

@@ -24,11 +24,11 @@ mod slow {
     suite!(|| async { Reference::slow() });
 }
 
-/// A store that is found as it was left.
-mod durable {
+/// A store that is found as it was left, and can be open several times at once.
+mod durable_and_shared {
     use super::*;
 
-    suite!(Kept::default(), durable);
+    suite!(Kept::default(), durable, shared);
 }
 
 #[derive(Default)]
@@ -51,6 +51,23 @@ mod bare {
     }
 
     suite!(open, without: index, without: sweep);
+
+    mod durable_and_shared {
+        use super::*;
+
+        #[derive(Default)]
+        struct Bared(Kept);
+
+        impl Harness for Bared {
+            type Store = Bare;
+
+            async fn open(&self) -> Bare {
+                Bare(self.0.open().await)
+            }
+        }
+
+        suite!(Bared::default(), without: sweep, shared, without: index, durable);
+    }
 }
 
 struct Bare(Reference);
@@ -78,6 +95,10 @@ impl Store for Bare {
 
     fn end(&self, tombstone: Tombstone, expected: Option<Version>, now: Timestamp) -> Answer<'_, Written> {
         self.0.end(tombstone, expected, now)
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        self.0.close()
     }
 }
 

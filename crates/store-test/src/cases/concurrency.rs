@@ -78,7 +78,7 @@ pub async fn no_update_is_lost<H: Harness>(harness: H) {
     assert_eq!(found, Some(data(r#"{"count":200}"#)));
 }
 
-async fn increments<S: Store>(store: Tested<S>, record: Record, times: u32) {
+pub(super) async fn increments<S: Store>(store: Tested<S>, record: Record, times: u32) {
     for _ in 0..times {
         loop {
             let Some(stored) = store.load(record.id, T0).await.record() else {

@@ -14,5 +14,6 @@ pub mod model;
 pub mod records;
 pub mod replace;
 pub mod revocation;
+pub mod shared;
 pub mod sweep;
 pub mod touch;

@@ -132,4 +132,10 @@ pub(crate) enum Broken {
     OpenForgetsHowLongItWasClosed,
     CloseDropsWrites,
     CloseIsIgnored,
+
+    // Several stores on one place.
+    LoadsAreCached,
+    NotesAreNotShared,
+    CutIsNotShared,
+    CloseClosesAll,
 }

@@ -96,6 +96,9 @@ impl Index for Mutant {
         if self.is(Broken::NotesStay) {
             return Answer::ready(Ok(self.state().notes.get(subject).copied()));
         }
+        if self.is(Broken::NotesAreNotShared) {
+            return Answer::ready(Ok(self.own.lock().notes.get(subject).copied()));
+        }
         let subject = subject.clone();
         self.healthily(move |inner| inner.last_revocation(&subject, now))
     }
@@ -110,6 +113,7 @@ impl Index for Mutant {
             }
             Broken::CutIsMadeOnce => Self::remove_those(&mut state, |record| record.times.started < instant),
             Broken::CutIsSeenByLoadsOnly => self.aside.lock().loads_from = instant,
+            Broken::CutIsNotShared => self.own.lock().started_from = instant,
             Broken::CutOvershoots => {
                 drop(state);
                 return self.cut_by_way_of_everything(instant);
@@ -168,6 +172,10 @@ impl Mutant {
         match self.broken {
             Broken::NotesKeepTheFirst => {
                 state.notes.entry(subject.clone()).or_insert(revocation);
+                return;
+            }
+            Broken::NotesAreNotShared => {
+                self.own.lock().notes.insert(subject.clone(), revocation);
                 return;
             }
             Broken::NotesForgetTheException => revocation.except = None,

@@ -7,6 +7,7 @@
 mod broken;
 mod index;
 mod mutant;
+mod place;
 #[path = "../reference/mod.rs"]
 mod reference;
 mod steps;
@@ -20,8 +21,8 @@ use std::{
 
 use broken::Broken;
 use cloakroom_store_test::Case;
-use mutant::Place;
 use parking_lot::Mutex;
+use place::Place;
 
 /// Each broken rule, with cases that must fail on it. Others may fail as well.
 const CAUGHT_BY: &[(Broken, &[&str])] = {
@@ -129,6 +130,7 @@ const CAUGHT_BY: &[(Broken, &[&str])] = {
                 "a_replace_with_another_version_conflicts_and_changes_nothing",
                 "of_racing_replaces_exactly_one_is_stored",
                 "no_update_is_lost",
+                "no_update_is_lost_between_two",
             ],
         ),
         (ReplaceChangesOthers, &["a_replace_leaves_other_sessions_alone"]),
@@ -309,6 +311,13 @@ const CAUGHT_BY: &[(Broken, &[&str])] = {
         (OpenForgetsHowLongItWasClosed, &["a7_3_1_what_expired_meanwhile_is_gone_after_opening_again"]),
         (CloseDropsWrites, &["a_close_loses_nothing_that_was_acknowledged"]),
         (CloseIsIgnored, &["after_a_close_calls_fail"]),
+        (
+            LoadsAreCached,
+            &["a_change_by_one_is_seen_by_the_other", "a7_4_1_an_end_by_one_is_final_for_the_other"],
+        ),
+        (NotesAreNotShared, &["the_index_is_one_to_both"]),
+        (CutIsNotShared, &["the_index_is_one_to_both"]),
+        (CloseClosesAll, &["a_close_of_one_leaves_the_other_open"]),
     ]
 };
 

@@ -1,7 +1,6 @@
 //! Stores that break one rule each: the reference store, with a part of it overridden.
 
 use std::{
-    collections::{HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,67 +8,25 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use cloakroom::store::{Answer, Authority, EndReason, Index, Loaded, Store, Swept, Tombstone, Written};
+use cloakroom::{
+    Error,
+    store::{Answer, Authority, EndReason, Index, Loaded, Store, Swept, Tombstone, Written},
+};
 use cloakroom_core::{Data, Record, Secret, SessionId, Subject, Timestamp, Version};
-use cloakroom_store_test::Harness;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     broken::Broken,
+    place::{Aside, Own},
     reference::{Entry, Reference, State},
 };
-
-/// Where a mutant lives. It is found there again when it is opened again.
-pub(crate) struct Place {
-    broken: Broken,
-    state: Arc<Mutex<State>>,
-    aside: Arc<Mutex<Aside>>,
-}
-
-impl Place {
-    pub(crate) fn new(broken: Broken) -> Self {
-        Self { broken, state: Arc::default(), aside: Arc::default() }
-    }
-}
-
-impl Harness for Place {
-    type Store = Mutant;
-
-    async fn open(&self) -> Mutant {
-        let (state, aside) = (Arc::clone(&self.state), Arc::clone(&self.aside));
-        let mutant = Mutant {
-            broken: self.broken,
-            inner: Reference::on(state),
-            aside,
-            is_closed: AtomicBool::new(false),
-        };
-        mutant.open_again();
-        mutant
-    }
-}
 
 pub(crate) struct Mutant {
     pub(crate) broken: Broken,
     pub(crate) inner: Reference,
     pub(crate) aside: Arc<Mutex<Aside>>,
-    is_closed: AtomicBool,
-}
-
-/// What mutants keep beside the reference store's state.
-#[derive(Default)]
-pub(crate) struct Aside {
-    /// Each session as it was created.
-    pub(crate) first: HashMap<SessionId, Arc<Record>>,
-    /// Each session as it was before it was last replaced.
-    pub(crate) previous: HashMap<SessionId, Arc<Record>>,
-    /// Answers to whoever asks next.
-    pub(crate) loaded: VecDeque<Loaded>,
-    pub(crate) written: VecDeque<Written>,
-    pub(crate) is_locked: bool,
-    /// At which position of a listing an id stood that ended a page.
-    pub(crate) positions: HashMap<SessionId, usize>,
-    /// An end of all that only loads know of.
-    pub(crate) loads_from: Timestamp,
+    pub(crate) own: Mutex<Own>,
+    pub(crate) is_closed: AtomicBool,
 }
 
 impl Mutant {
@@ -79,43 +36,6 @@ impl Mutant {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.inner.state.lock()
-    }
-
-    fn open_again(&self) {
-        let mut state = self.state();
-        let records = |state: &State| -> Vec<_> {
-            let sessions = state.entries.values().filter_map(|entry| match entry {
-                Entry::Session(record) => Some(Record::clone(record)),
-                Entry::Tombstone(_) => None,
-            });
-            sessions.collect()
-        };
-        match self.broken {
-            Broken::OpenForgetsTouches => {
-                for mut record in records(&state) {
-                    record.times.active = record.times.started;
-                    state.put(record.into());
-                }
-            }
-            Broken::OpenForgetsHowLongItWasClosed => {
-                for mut record in records(&state) {
-                    record.times.active = record.times.active + Duration::from_secs(60);
-                    state.put(record.into());
-                }
-            }
-            Broken::OpenForgetsLastWrites => {
-                for (_, record) in self.aside.lock().previous.drain() {
-                    state.put(record);
-                }
-            }
-            Broken::OpenForgetsTombstones => {
-                state.entries.retain(|_, entry| matches!(entry, Entry::Session(_)));
-            }
-            Broken::OpenForgetsTheIndex => state.index.clear(),
-            Broken::OpenForgetsNotes => state.notes.clear(),
-            Broken::OpenForgetsTheCut => state.started_from = Timestamp::ZERO,
-            _ => {}
-        }
     }
 
     /// The time by which this mutant judges a load.
@@ -204,6 +124,22 @@ impl Store for Mutant {
                     _ => None,
                 };
                 left.map_or_else(|| self.inner.load(id, now), |left| Answer::ready(Ok(Loaded::Ended(left))))
+            }
+            Broken::LoadsAreCached if self.own.lock().loaded.contains_key(&id) => {
+                Answer::ready(Ok(self.own.lock().loaded[&id].clone()))
+            }
+            Broken::LoadsAreCached => {
+                let loaded = self.state().load(id, now);
+                self.own.lock().loaded.insert(id, loaded.clone());
+                Answer::ready(Ok(loaded))
+            }
+            Broken::CloseClosesAll if self.aside.lock().is_closed => {
+                Answer::ready(Err(Error::unavailable("the store is closed", "by another")))
+            }
+            Broken::CutIsNotShared => {
+                let started = self.state().living(id, now).map(|record| record.times.started);
+                let is_cut = started.is_some_and(|started| started < self.own.lock().started_from);
+                if is_cut { Answer::ready(Ok(Loaded::Absent)) } else { self.inner.load(id, now) }
             }
             Broken::CutIsSeenByLoadsOnly => {
                 let started = self.state().living(id, now).map(|record| record.times.started);
@@ -395,6 +331,10 @@ impl Store for Mutant {
         self.is_closed.store(true, Ordering::SeqCst);
         match self.broken {
             Broken::CloseDropsWrites | Broken::CloseIsIgnored => Answer::ready(Ok(())),
+            Broken::CloseClosesAll => {
+                self.aside.lock().is_closed = true;
+                Answer::ready(Ok(()))
+            }
             _ => self.inner.close(),
         }
     }
