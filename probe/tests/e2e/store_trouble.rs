@@ -43,12 +43,16 @@ fn a_write_whose_client_has_gone_while_it_is_stored_is_stored_all_the_same() {
     let mut visitor = probe.visitor();
     visitor.log_in("ada");
     let locked = Locked::new(&probe);
-    for index in 0..10 {
-        let mut tab = visitor.tab(&probe);
-        tab.ask("GET", &format!("/set?k=key-{index}&v=x"));
-        thread::sleep(Duration::from_millis(50));
-        drop(tab);
-    }
+    let tabs: Vec<_> = (0..10)
+        .map(|index| {
+            let mut tab = visitor.tab(&probe);
+            tab.ask("GET", &format!("/set?k=key-{index}&v=x"));
+            tab
+        })
+        .collect();
+    // Long enough for a busy machine to have taken them all up, shorter than the store waits for the file.
+    thread::sleep(Duration::from_millis(1_000));
+    drop(tabs);
     thread::sleep(Duration::from_millis(100));
     assert_eq!(visitor.view().data.len(), 0, "nothing is stored while the file is locked");
     drop(locked);

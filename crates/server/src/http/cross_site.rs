@@ -24,13 +24,14 @@ pub(super) async fn guard(
         return next.run(request).await;
     }
     tracing::warn!(method = %request.method(), path = request.uri().path(), "a cross-site request was refused");
-    ErrorPage {
+    let page = ErrorPage {
         status: StatusCode::FORBIDDEN,
         title: "That came from somewhere else",
         text: "Changes are accepted from this site's own pages only. Go back to the shop and try it there. \
                (A program has to send an Origin header that names this site.)",
-    }
-    .into_response()
+    };
+    // The body wasn't read, so the connection can't be used again, and the client must know.
+    ([(header::CONNECTION, "close")], page).into_response()
 }
 
 /// `Sec-Fetch-Site` decides where there is one: pages can't set it. A request that says neither where it comes from
