@@ -310,8 +310,9 @@ mod tests {
     fn a3_3_5_a_cookie_over_its_limits_is_refused() {
         let named = |bytes| CookiePolicy::default().name("n".repeat(bytes)).check();
         assert!(named(4096 - Token::LENGTH).is_ok() && named(4096 - Token::LENGTH + 1).is_err());
-        let below =
-            |bytes| CookiePolicy::default().name("id").path(format!("/{}", "p".repeat(bytes - 1))).check();
+        let below = |bytes: usize| {
+            CookiePolicy::default().name("id").path(format!("/{}", "p".repeat(bytes - 1))).check()
+        };
         assert!(below(1024).is_ok() && below(1025).is_err());
     }
 
