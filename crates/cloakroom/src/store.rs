@@ -195,7 +195,8 @@ pub struct Tombstone {
 /// The end of all of a subject's sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// When it was asked for. Sessions whose login arrived later aren't meant.
+    /// When it was asked for. Whatever is enumerated ends, for clocks differ; the time is for logins in progress,
+    /// which compare it with their request's arrival.
     pub at: Timestamp,
     /// The one session that stays.
     pub except: Option<SessionId>,
