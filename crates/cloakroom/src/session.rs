@@ -104,7 +104,7 @@ impl Session {
     /// Changes a key's value by a function, starting from `T::default()` if there is none.
     ///
     /// The function is run now, and again on the stored value if another request changed it meanwhile: it must do
-    /// nothing but change the value, and have everything it needs in itself.
+    /// nothing but change the value, have everything it needs in itself, and never use a session: that one is locked.
     ///
     /// # Errors
     /// As for [`Session::insert`].

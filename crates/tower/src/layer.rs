@@ -35,6 +35,8 @@ impl SessionLayer {
     /// Where the extractor for authenticated requests sends visitors who aren't: a path of this application, which is
     /// given the path asked for as `?next=`. Only GET and HEAD are redirected; anything else is answered with 401, as
     /// all is without this.
+    ///
+    /// A client chooses what it asks for: follow `next` only if it starts with one `/`. Two lead to another site.
     #[must_use]
     pub fn login_at(mut self, path: impl Into<Arc<str>>) -> Self {
         self.login_path = Some(path.into());
