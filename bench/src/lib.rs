@@ -12,6 +12,7 @@ pub mod memory;
 pub mod population;
 pub mod request;
 pub mod scaling;
+pub mod sqlite;
 pub mod steps;
 pub mod table;
 

@@ -5,7 +5,7 @@ use side_by_side::{
     apps::Case,
     machine, memory,
     population::{Kind, Shape},
-    request, scaling, steps,
+    request, scaling, sqlite, steps,
 };
 
 #[derive(Parser)]
@@ -47,6 +47,13 @@ enum What {
         #[arg(long, default_value_t = 300)]
         rounds: usize,
     },
+    /// Durable changes a second, beside one transaction for each write.
+    Sqlite {
+        #[arg(long, default_value_t = 7)]
+        rounds: usize,
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+    },
     /// Everything, in shorter rounds.
     All,
     /// Only so many requests of one case, for a profiler.
@@ -68,10 +75,12 @@ fn main() {
             scaling::run(sessions, &scaling::Effort { rounds, requests });
         }
         What::Steps { rounds } => steps::run(rounds),
+        What::Sqlite { rounds, seconds } => sqlite::run(rounds, seconds),
         What::All => {
             request::run(&request::Effort { rounds: 200, requests: 2_000 });
             memory::run(1_000_000, 2);
             scaling::run(1_000_000, &scaling::Effort { rounds: 15, requests: 40_000 });
+            sqlite::run(5, 2.0);
         }
         What::RequestOnce { case, requests } => request::once(case, requests),
         What::MemoryOnce { kind, shape, sessions } => memory::once(kind, shape, sessions),
