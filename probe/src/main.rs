@@ -4,7 +4,6 @@
 //! It prints one line, the address it listens on, and serves until SIGTERM or SIGINT.
 
 mod routes;
-mod stores;
 
 use std::{
     io::{self, Write as _},
@@ -27,7 +26,7 @@ use tracing_subscriber::filter::LevelFilter;
 #[derive(clap::Parser)]
 #[command(name = "probe", version)]
 struct Arguments {
-    #[arg(long, value_name = "URL", help = format!("Where the sessions are kept: {}", stores::forms()))]
+    #[arg(long, value_name = "URL", help = format!("Where the sessions are kept: {}", cloakroom_stores::forms()))]
     store: String,
     /// Where to listen, on this machine alone; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = loopback)]
@@ -124,7 +123,7 @@ impl Arguments {
         // Checked before the store is opened, which may make a file.
         let policy = self.policy()?;
         policy.check()?;
-        let store = stores::open(&self.store).await?;
+        let store = cloakroom_stores::open(&self.store).await?;
         Sessions::builder(store).policy(policy).deadline(Duration::from_millis(self.deadline_ms)).build()
     }
 

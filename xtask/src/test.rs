@@ -181,9 +181,16 @@ fn build(run: &mut Run<'_>) -> Result<(), String> {
     run.succeed(runner_command(run).arg("--no-run"))
 }
 
+/// The engines are started once, for all tests, and stopped at the end.
 fn tests(run: &mut Run<'_>) -> Result<(), String> {
+    let engines = engines::Running::start(run.without)
+        .map_err(|name| format!("{name} doesn't start; --without {name} leaves its tests out"))?;
     let runner = if run.nextest { Runner::Nextest } else { Runner::Libtest };
     let mut command = runner_command(run);
+    for engine in engines.shared() {
+        println!("{}: {}", engine.variable, engine.url);
+        command.env(&engine.variable, &engine.url);
+    }
     run.count(command.arg("--no-fail-fast"), runner)
 }
 

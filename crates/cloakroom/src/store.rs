@@ -72,6 +72,13 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// Looks for what is wrong, or could go wrong, with the engine and how it is set up: its version, clock, rights,
+    /// durability and speed, as far as each applies. For people who set it up; it changes nothing that lasts.
+    fn diagnose(&self, now: Timestamp) -> Answer<'_, Vec<Finding>> {
+        let _ = now;
+        Answer::ready(Ok(Vec::new()))
+    }
+
     /// Waits until what was accepted is stored, and lets go of files and connections. Later calls fail.
     fn close(&self) -> Answer<'_, ()> {
         Answer::ready(Ok(()))
@@ -117,6 +124,10 @@ where
 
     fn index(&self) -> Option<&dyn Index> {
         (**self).index()
+    }
+
+    fn diagnose(&self, now: Timestamp) -> Answer<'_, Vec<Finding>> {
+        (**self).diagnose(now)
     }
 
     fn close(&self) -> Answer<'_, ()> {
@@ -234,6 +245,46 @@ pub struct Swept {
     pub expired: Vec<(SessionId, Option<Subject>)>,
     /// Whether more may have expired, so that another sweep should follow at once.
     pub is_more: bool,
+}
+
+/// What a store found out about its engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was looked at, in a word or two: `version`, `clock`, `eviction policy`.
+    pub subject: &'static str,
+    /// What is the case, in plain words; and unless all is well, what may come of it and what to do. It never holds a
+    /// password.
+    pub message: String,
+}
+
+/// How bad a [`Finding`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// As it should be.
+    Fine,
+    /// It works, and something is weaker than it could be.
+    Warning,
+    /// Sessions will be lost, or the store can't work.
+    Problem,
+}
+
+impl Finding {
+    /// All is well with this.
+    pub fn fine(subject: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Fine, subject, message: message.into() }
+    }
+
+    /// Something is weaker than it could be.
+    pub fn warning(subject: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, subject, message: message.into() }
+    }
+
+    /// Something is wrong.
+    pub fn problem(subject: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Problem, subject, message: message.into() }
+    }
 }
 
 /// A store's answer: at once, or later.

@@ -31,7 +31,7 @@ pub(crate) fn run(settings: &Settings, rules: Rules) -> Result<(), Failure> {
 async fn serve(settings: &Settings, rules: Rules) -> Result<(), Failure> {
     // Listened for before anything is opened, so that an early stop is an orderly one, too.
     let mut stop = Stop::listen()?;
-    let sessions = sessions::open(settings, rules).map_err(Failure::Sessions)?;
+    let sessions = sessions::open(settings, rules).await.map_err(Failure::Sessions)?;
     let app = http::app(&sessions, settings.public_url.value.clone()).map_err(Failure::Sessions)?;
     let address = settings.listen.value;
     let listener = TcpListener::bind(address).await.map_err(|error| Failure::Listen(address, error))?;

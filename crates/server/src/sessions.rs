@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use cloakroom::cookie::CookiePolicy;
-use cloakroom::{Lifetime, MemoryStore, Policy, Sessions};
-use cloakroom_sqlite::SqliteStore;
+use cloakroom::{Lifetime, Policy, Sessions};
 
-use crate::settings::{self, Fault, Faults, Key, Problem, Setting, Settings, StoreUrl, Transport};
+use crate::settings::{self, Fault, Faults, Key, Problem, Setting, Settings, Transport};
 
 /// Rules that were found to hold together.
 #[derive(Debug)]
@@ -40,12 +39,9 @@ impl Rules {
 }
 
 /// Opens the store. It may wait for a disk or a lock, so this is for the start, before anybody is served.
-pub(crate) fn open(settings: &Settings, rules: Rules) -> Result<Sessions, cloakroom::Error> {
-    let builder = match &settings.store.value {
-        StoreUrl::Memory => Sessions::builder(MemoryStore::new()),
-        StoreUrl::Sqlite(path) => Sessions::builder(SqliteStore::open(path)?),
-    };
+pub(crate) async fn open(settings: &Settings, rules: Rules) -> Result<Sessions, cloakroom::Error> {
     let deadline = Duration::from_millis(settings.store_deadline_ms.value);
+    let builder = Sessions::builder(settings.store.value.open().await?);
     builder.policy(rules.policy).cookie(rules.cookie).deadline(deadline).build()
 }
 

@@ -1,4 +1,4 @@
-//! Which workspace crate may depend on which: core ← cloakroom ← stores and adapters ← server.
+//! Which workspace crate may depend on which: core ← cloakroom ← stores and adapters ← server; one crate opens any store.
 //!
 //! Development dependencies are free: a store's tests need the suite, an adapter's tests need a store.
 
@@ -16,8 +16,12 @@ enum Layer {
     Suite,
     /// Names no store.
     Adapter,
+    /// Opens any store by its URL.
+    Opener,
     /// The only layer that sees both stores and adapters.
     Application,
+    /// Real engines, for tests.
+    Engines,
     /// Tools of the project's own.
     Tool,
 }
@@ -25,12 +29,14 @@ enum Layer {
 impl Layer {
     fn may_use(self) -> &'static [Self] {
         match self {
-            Self::Core | Self::Tool => &[],
+            Self::Core | Self::Engines => &[],
+            Self::Tool => &[Self::Engines],
             Self::Engine => &[Self::Core],
             Self::Store | Self::Adapter => &[Self::Engine],
             // It makes records of its own, secrets and all.
             Self::Suite => &[Self::Core, Self::Engine],
-            Self::Application => &[Self::Engine, Self::Store, Self::Adapter],
+            Self::Opener => &[Self::Engine, Self::Store],
+            Self::Application => &[Self::Engine, Self::Opener, Self::Adapter],
         }
     }
 }
@@ -45,11 +51,13 @@ const LAYERS: &[(&str, Layer)] = &[
     ("cloakroom-redis", Layer::Store),
     ("cloakroom-memcached", Layer::Store),
     ("cloakroom-dynamodb", Layer::Store),
+    ("cloakroom-stores", Layer::Opener),
     ("cloakroom-store-test", Layer::Suite),
     ("cloakroom-tower", Layer::Adapter),
     ("cloakroom-actix", Layer::Adapter),
     ("cloakroom-server", Layer::Application),
     ("probe", Layer::Application),
+    ("engines", Layer::Engines),
     ("xtask", Layer::Tool),
 ];
 
@@ -117,8 +125,9 @@ mod tests {
             member("cloakroom-tower", &[("cloakroom", Normal), ("cloakroom-sqlite", Dev)]),
             member(
                 "cloakroom-server",
-                &[("cloakroom", Normal), ("cloakroom-sqlite", Normal), ("cloakroom-tower", Normal)],
+                &[("cloakroom", Normal), ("cloakroom-stores", Normal), ("cloakroom-tower", Normal)],
             ),
+            member("cloakroom-stores", &[("cloakroom", Normal), ("cloakroom-sqlite", Normal)]),
             member("xtask", &[("serde_json", Normal)]),
         ]
     }
@@ -138,6 +147,8 @@ mod tests {
             ("cloakroom-tower", "cloakroom-sqlite"),
             ("cloakroom-store-test", "cloakroom-sqlite"),
             ("cloakroom-server", "cloakroom-core"),
+            ("cloakroom-server", "cloakroom-sqlite"),
+            ("cloakroom-stores", "cloakroom-tower"),
             ("xtask", "cloakroom"),
         ];
         for (from, to) in wrong {

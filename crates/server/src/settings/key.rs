@@ -27,7 +27,7 @@ pub(crate) const INSECURE_PLAIN_HTTP: Key = Key::switch(
 pub(crate) const STORE: Key = Key::value(
     "store",
     "URL",
-    "Where sessions are kept: sqlite:PATH or memory: [default: sqlite:cloakroom.db]",
+    "Where sessions are kept: sqlite:PATH, memory: or another store's URL [default: sqlite:cloakroom.db]",
 );
 pub(crate) const STORE_DEADLINE_MS: Key =
     Key::value("store_deadline_ms", "MS", "How long a call to the store may take [default: 5000]");

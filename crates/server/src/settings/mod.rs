@@ -10,6 +10,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use cloakroom_stores::StoreUrl;
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 
@@ -17,7 +18,7 @@ use fault::Origin;
 pub(crate) use fault::{Fault, Faults, Problem};
 pub(crate) use key::{ALL as KEYS, COOKIE_NAME, IDLE_TIMEOUT_S, Key, ROTATION_PERIOD_S};
 pub(crate) use layers::{Flags, Setting};
-pub(crate) use value::{PublicUrl, StoreUrl};
+pub(crate) use value::PublicUrl;
 
 use layers::{Layers, Raw};
 
@@ -88,7 +89,7 @@ impl Settings {
             listen: layers.take(&key::LISTEN, SocketAddr::from(([127, 0, 0, 1], 8080)), value::listen),
             public_url: layers.take(&key::PUBLIC_URL, None, value::public_url),
             insecure_plain_http: layers.take(&key::INSECURE_PLAIN_HTTP, false, value::switch),
-            store: layers.take(&key::STORE, StoreUrl::Sqlite("cloakroom.db".into()), value::store),
+            store: layers.take(&key::STORE, StoreUrl::sqlite("cloakroom.db"), value::store),
             store_deadline_ms: layers.take(&key::STORE_DEADLINE_MS, 5_000, milliseconds),
             idle_timeout_s: layers.take(&key::IDLE_TIMEOUT_S, 30 * 60, seconds),
             absolute_timeout_s: layers.take(&key::ABSOLUTE_TIMEOUT_S, 24 * 60 * 60, seconds),

@@ -48,7 +48,7 @@ fn refusal(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> 
 fn an_empty_file_gives_the_defaults() {
     let settings = load("", &[], &[]).expect("nothing is wrong");
     assert_eq!(settings.listen.value.to_string(), "127.0.0.1:8080");
-    assert_eq!(settings.store.value, StoreUrl::Sqlite("cloakroom.db".into()));
+    assert_eq!(settings.store.value, StoreUrl::sqlite("cloakroom.db"));
     assert_eq!((settings.idle_timeout_s.value, settings.absolute_timeout_s.value), (1_800, 86_400));
     assert_eq!(settings.transport(), Transport::LoopbackHttp);
 }
@@ -97,7 +97,7 @@ fn a_wrong_value_is_refused_with_its_source() {
         ("store", "sqlite:"),
         ("store", "sqlite://host/file"),
         ("store", "memory:x"),
-        ("store", "redis://127.0.0.1"),
+        ("store", "abacus://127.0.0.1"),
         ("store", "cloakroom.db"),
         ("store_deadline_ms", "0"),
         ("session.idle_timeout_s", "0"),

@@ -2,20 +2,13 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
+use cloakroom_stores::StoreUrl;
 use http::Uri;
 use tracing_subscriber::filter::Targets;
 
 use super::fault::Problem;
 use super::layers::Raw;
-
-/// Where sessions are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum StoreUrl {
-    Memory,
-    Sqlite(PathBuf),
-}
 
 /// The address that browsers use: an https origin, such as `https://shop.example`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,15 +45,6 @@ impl fmt::Display for PublicUrl {
     }
 }
 
-impl fmt::Display for StoreUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StoreUrl::Memory => f.write_str("memory:"),
-            StoreUrl::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-        }
-    }
-}
-
 pub(crate) fn listen(raw: &Raw) -> Result<SocketAddr, Problem> {
     let text = text(raw)?;
     // A name would have to be looked up, and could come out as another address than the one that was checked.
@@ -70,20 +54,12 @@ pub(crate) fn listen(raw: &Raw) -> Result<SocketAddr, Problem> {
     })
 }
 
+/// What was written isn't repeated: it may hold a password.
 pub(crate) fn store(raw: &Raw) -> Result<StoreUrl, Problem> {
-    let text = text(raw)?;
-    let wrong = |why: &str| Problem::new(format!("is {text:?}: {why}"), "Use sqlite:PATH or memory:.");
-    match text.split_once(':') {
-        Some(("memory", "")) => Ok(StoreUrl::Memory),
-        Some(("memory", _)) => Err(wrong("the memory store has no name")),
-        Some(("sqlite", "")) => Err(wrong("the file's path is missing")),
-        Some(("sqlite", path)) if path.starts_with("//") => {
-            Err(wrong("an SQLite file has no host; its path follows the colon at once"))
-        }
-        Some(("sqlite", path)) => Ok(StoreUrl::Sqlite(PathBuf::from(path))),
-        Some((scheme, _)) => Err(wrong(&format!("this build has no {scheme} store"))),
-        None => Err(wrong("a store is named by a URL")),
-    }
+    StoreUrl::parse(text(raw)?).map_err(|error| {
+        let mend = format!("Write one of: {}.", cloakroom_stores::forms());
+        Problem::new(format!("is not a store that can be used: {error}"), mend)
+    })
 }
 
 pub(crate) fn public_url(raw: &Raw) -> Result<Option<PublicUrl>, Problem> {

@@ -1,0 +1,66 @@
+//! The kinds of storage there are: each is a line of [`ALL`] and the function that opens it.
+
+use cloakroom::{
+    Error, MemoryStore,
+    store::{Answer, Store},
+};
+
+/// A kind of storage, as its URLs name it.
+pub(crate) struct Kind {
+    /// The URL's part before the colon. Some kinds have several.
+    pub(crate) schemes: &'static [&'static str],
+    /// What a URL looks like.
+    pub(crate) form: &'static str,
+    /// The feature that compiles it in.
+    pub(crate) feature: &'static str,
+    /// None: it isn't compiled in.
+    pub(crate) driver: Option<Driver>,
+}
+
+/// What a driver does with a whole URL.
+#[derive(Clone, Copy)]
+pub(crate) struct Driver {
+    /// Finds out what can be found out without a connection.
+    pub(crate) check: fn(&str) -> Result<(), Error>,
+    /// Opens the store.
+    pub(crate) open: fn(&str) -> Answer<'_, Box<dyn Store>>,
+}
+
+pub(crate) const ALL: &[Kind] = &[
+    Kind { schemes: &["memory"], form: "memory:", feature: "", driver: Some(MEMORY) },
+    Kind { schemes: &["sqlite"], form: "sqlite:PATH", feature: "sqlite", driver: SQLITE_IF_BUILT },
+];
+
+/// The kind whose URLs start so.
+pub(crate) fn of_scheme(scheme: &str) -> Option<&'static Kind> {
+    ALL.iter().find(|kind| kind.schemes.contains(&scheme))
+}
+
+const MEMORY: Driver = Driver {
+    check: |url| match url {
+        "memory:" => Ok(()),
+        _ => Err(Error::invalid("a memory store has no name: write `memory:`")),
+    },
+    open: |_| Answer::ready(Ok(Box::new(MemoryStore::new()))),
+};
+
+#[cfg(not(feature = "sqlite"))]
+const SQLITE_IF_BUILT: Option<Driver> = None;
+
+#[cfg(feature = "sqlite")]
+const SQLITE_IF_BUILT: Option<Driver> = Some(SQLITE);
+
+#[cfg(feature = "sqlite")]
+pub(crate) const SQLITE: Driver = Driver {
+    check: |url| match url.split_once(':').map_or("", |(_, path)| path) {
+        "" => Err(Error::invalid("give the path of the session file, as in `sqlite:sessions.db`")),
+        path if path.starts_with("//") => {
+            Err(Error::invalid("an SQLite file has no host: its path follows the colon at once"))
+        }
+        _ => Ok(()),
+    },
+    open: |url| {
+        let path = url.split_once(':').map_or("", |(_, path)| path);
+        Answer::ready(cloakroom_sqlite::SqliteStore::open(path).map(|store| Box::new(store) as _))
+    },
+};

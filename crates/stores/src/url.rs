@@ -1,0 +1,118 @@
+//! A store's URL: checked as far as that goes without a connection, and shown without what is secret in it.
+
+use std::fmt;
+
+use cloakroom::{Error, store::Store};
+
+use crate::{
+    forms,
+    kinds::{self, Driver},
+};
+
+/// The URL of a store, of a kind that is compiled in.
+///
+/// Shown, it has neither a user's name and password nor options, which may hold a password too.
+///
+/// ```
+/// use cloakroom_stores::StoreUrl;
+///
+/// assert_eq!(StoreUrl::parse("sqlite:sessions.db")?.to_string(), "sqlite:sessions.db");
+/// assert!(StoreUrl::parse("abacus://user:secret@host").is_err());
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct StoreUrl {
+    whole: String,
+    driver: Driver,
+}
+
+impl StoreUrl {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] if it names no store, or a kind that isn't compiled in; the message never repeats it.
+    pub fn parse(url: &str) -> Result<Self, Error> {
+        let kind = url.split_once(':').and_then(|(scheme, _)| kinds::of_scheme(scheme));
+        let Some(kind) = kind else {
+            // The URL isn't repeated: a mistyped scheme may be followed by a password.
+            return Err(Error::invalid(format!("a store's URL is one of: {}", forms())));
+        };
+        let Some(driver) = kind.driver else {
+            return Err(Error::invalid(format!(
+                "this program was built without that kind of store: build it with `--features {}`",
+                kind.feature
+            )));
+        };
+        (driver.check)(url)?;
+        Ok(Self { whole: url.to_owned(), driver })
+    }
+
+    /// The URL of an SQLite file.
+    #[cfg(feature = "sqlite")]
+    #[must_use]
+    pub fn sqlite(path: &str) -> Self {
+        Self { whole: format!("sqlite:{path}"), driver: kinds::SQLITE }
+    }
+
+    /// Opens the store. It may wait for a disk, a lock or a server, so this is for the start of a program.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] for a URL that can't work, with what to change; otherwise what the store's driver answers.
+    pub async fn open(&self) -> Result<Box<dyn Store>, Error> {
+        (self.driver.open)(&self.whole).await
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((scheme, rest)) = self.whole.split_once("://") else { return f.write_str(&self.whole) };
+        let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
+        let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+        write!(f, "{scheme}://{place}")
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreUrl({self})")
+    }
+}
+
+impl PartialEq for StoreUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.whole == other.whole
+    }
+}
+
+impl Eq for StoreUrl {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::open;
+
+    #[tokio::test]
+    async fn a_url_is_opened_by_its_scheme() {
+        assert_eq!(open("memory:").await.unwrap().kind(), "memory");
+        for url in ["", "memory", "memory:x", "Memory:", "mem:secret", "sqlite:"] {
+            let error = open(url).await.err().unwrap();
+            assert!(error.is_invalid() && !error.to_string().contains("secret"), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn credentials_and_options_are_not_shown() {
+        for (whole, shown) in [
+            ("redis://user:pass@host:6379/0?password=p", "redis://host:6379/0"),
+            ("postgres://u:p%40@a,b/db?sslpassword=p", "postgres://a,b/db"),
+            ("sqlite:sessions.db", "sqlite:sessions.db"),
+        ] {
+            let driver = kinds::ALL[0].driver.unwrap();
+            let url = StoreUrl { whole: whole.to_owned(), driver };
+            assert_eq!(
+                (url.to_string(), format!("{url:?}")),
+                (shown.to_owned(), format!("StoreUrl({shown})"))
+            );
+        }
+    }
+}

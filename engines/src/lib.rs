@@ -1,0 +1,15 @@
+//! Real storage engines for tests: each a process of its own, on a free port of this machine, with its files in a
+//! temporary folder. They end with the process that started them, however that ends.
+//!
+//! Tests that only talk to an engine share one, by [`shared`]; tests that hang or kill it start their own.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that can't start its engine has failed")]
+
+mod folder;
+mod port;
+mod process;
+mod shared;
+
+pub use folder::Folder;
+pub use port::{free_port, free_ports};
+pub use process::{Process, Start, program};
+pub use shared::{Engine, Running, Shared, shared};

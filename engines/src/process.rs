@@ -1,0 +1,194 @@
+//! An engine's process, and what can be done to it.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How an engine is started.
+#[derive(Clone, Debug)]
+pub struct Start {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    log: PathBuf,
+}
+
+/// Far beyond what any engine takes to start on a busy machine.
+const READY_MAX: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(10);
+
+/// Starts the engine beside itself, tells its process id, and waits for the pipe that the test holds to close: that
+/// happens however the test ends, and then the engine ends too.
+const GUARD: &str = r#""$@" >>"$0" 2>&1 </dev/null & echo $!; exec >&-; cat; kill -KILL $! 2>&-; wait"#;
+
+impl Start {
+    /// Starts this program; what it says goes to the file `log`.
+    pub fn new(program: impl Into<PathBuf>, log: impl Into<PathBuf>) -> Self {
+        Self { program: program.into(), arguments: Vec::new(), log: log.into() }
+    }
+
+    /// With one more argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// With more arguments.
+    #[must_use]
+    pub fn args<A: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = A>) -> Self {
+        arguments.into_iter().fold(self, |start, argument| start.arg(argument))
+    }
+
+    /// Starts it, and waits until `is_ready`.
+    ///
+    /// # Panics
+    /// If it can't be started, or isn't ready in time: then with what it said.
+    #[must_use]
+    pub fn spawn(self, is_ready: impl FnMut() -> bool) -> Process {
+        let (guard, pid) = self.guarded();
+        let mut process = Process { start: self, guard, pid };
+        process.wait_until(is_ready);
+        process
+    }
+
+    fn guarded(&self) -> (Child, u32) {
+        let mut guard = Command::new("sh")
+            .args(["-c", GUARD])
+            .arg(&self.log)
+            .arg(&self.program)
+            .args(&self.arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh starts");
+        let mut line = String::new();
+        let stdout = guard.stdout.take().expect("it was piped");
+        BufReader::new(stdout).read_line(&mut line).expect("the guard tells the engine's id");
+        let pid = line.trim().parse().unwrap_or_else(|_| panic!("{:?} didn't start", self.program));
+        (guard, pid)
+    }
+}
+
+/// An engine that runs. It is killed at the end.
+#[derive(Debug)]
+pub struct Process {
+    start: Start,
+    guard: Child,
+    pid: u32,
+}
+
+impl Process {
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// What it said so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read(&self.start.log).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
+    }
+
+    /// Stops it, and whatever it started, where it stands: connections stay open, and nothing answers.
+    pub fn hang(&self) {
+        self.signal_all("STOP");
+    }
+
+    /// Lets it go on after [`Process::hang`].
+    pub fn resume(&self) {
+        self.signal_all("CONT");
+    }
+
+    /// Kills it, and whatever it started, without a chance to tidy up.
+    pub fn kill(&mut self) {
+        self.signal_all("KILL");
+        let _ = self.guard.stdin.take();
+        let _ = self.guard.wait();
+    }
+
+    /// Starts it again after [`Process::kill`], with the files it left.
+    pub fn restart(&mut self, is_ready: impl FnMut() -> bool) {
+        (self.guard, self.pid) = self.start.guarded();
+        self.wait_until(is_ready);
+    }
+
+    fn wait_until(&mut self, mut is_ready: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !is_ready() {
+            let is_alive = PathBuf::from(format!("/proc/{}", self.pid)).exists();
+            if !is_alive || begun.elapsed() > READY_MAX {
+                self.kill();
+                panic!("{:?} isn't ready; it said:\n{}", self.start.program, self.log());
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// The parent first, so that it starts nothing meanwhile.
+    fn signal_all(&self, signal: &str) {
+        self.signal(signal, self.pid);
+        for child in descendants(self.pid) {
+            self.signal(signal, child);
+        }
+    }
+
+    fn signal(&self, signal: &str, pid: u32) {
+        // The shell's own `kill`: the program of that name is missing from small systems.
+        let kill = format!("kill -{signal} {pid} 2>&-");
+        let _ = Command::new("sh").args(["-c", &kill]).status();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The processes that this one started, and those that they started.
+fn descendants(pid: u32) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let pairs: Vec<_> = ids.filter_map(|id| Some((id, parent(id)?))).collect();
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(&of) = found.get(next) {
+        found.extend(pairs.iter().filter(|(_, parent)| *parent == of).map(|(id, _)| *id));
+        next += 1;
+    }
+    found.remove(0);
+    found
+}
+
+/// The fourth field; the second is a name in brackets that may hold anything.
+fn parent(pid: u32) -> Option<u32> {
+    let mut stat = String::new();
+    fs::File::open(format!("/proc/{pid}/stat")).ok()?.read_to_string(&mut stat).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// A program that tests drive: named by a variable such as `CLOAKROOM_REDIS_SERVER`, or found on the path and in the
+/// folders of the system.
+///
+/// # Panics
+/// If it isn't there.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let variable = format!("CLOAKROOM_{}", name.to_uppercase().replace('-', "_"));
+    let named = env::var_os(&variable).map(PathBuf::from);
+    let path = env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    let found = || env::split_paths(&path).chain(system).map(|f| f.join(name)).find(|file| file.is_file());
+    named.or_else(found).unwrap_or_else(|| {
+        panic!("{name} is missing: `cargo xtask test` installs it, or {variable} says where it is")
+    })
+}
