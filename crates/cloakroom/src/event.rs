@@ -36,6 +36,9 @@ pub enum EventKind {
     Rejected(Rejection),
     /// A request's changes were lost, for it no longer had authority.
     Lost,
+    /// Two requests at once each changed a session that travels in its cookie: the browser keeps the changes of the
+    /// one whose response comes last.
+    Overwritten,
     /// A store call failed or came too late; the text is the error's.
     StoreFailed(String),
 }
@@ -53,6 +56,12 @@ pub enum Rejection {
     Superseded,
     /// The session has ended.
     Ended,
+    /// The cookie's time was over.
+    Expired,
+    /// It is no cookie of ours, or was altered.
+    BadSeal,
+    /// Its key is none of the ring's any more.
+    UnknownKey,
 }
 
 impl EventKind {
@@ -68,6 +77,7 @@ impl EventKind {
             Self::Expired => "session.expired",
             Self::Rejected(_) => "session.rejected",
             Self::Lost => "session.lost",
+            Self::Overwritten => "session.overwritten",
             Self::StoreFailed(_) => "store.failed",
         }
     }
@@ -82,13 +92,17 @@ impl EventKind {
             Self::Rejected(Rejection::Reused) => "reused",
             Self::Rejected(Rejection::Superseded) => "superseded",
             Self::Rejected(Rejection::Ended) => "ended",
+            Self::Rejected(Rejection::Expired) => "expired",
+            Self::Rejected(Rejection::BadSeal) => "bad_seal",
+            Self::Rejected(Rejection::UnknownKey) => "unknown_key",
             Self::StoreFailed(error) => error,
             Self::Created
             | Self::Changed
             | Self::Rotated
             | Self::Authenticated
             | Self::Expired
-            | Self::Lost => "",
+            | Self::Lost
+            | Self::Overwritten => "",
         }
     }
 }
@@ -145,7 +159,8 @@ impl Listeners {
             EventKind::Ended(_)
             | EventKind::Authenticated
             | EventKind::Lost
-            | EventKind::Rejected(Rejection::WrongSecret) => trace!(INFO),
+            | EventKind::Overwritten
+            | EventKind::Rejected(Rejection::WrongSecret | Rejection::BadSeal) => trace!(INFO),
             // Dead cookies, which browsers bring in any number, and ordinary life.
             EventKind::Rejected(_)
             | EventKind::Created

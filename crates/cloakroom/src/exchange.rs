@@ -10,6 +10,7 @@ use std::{
 
 use cloakroom_core::{
     Data, Record, Timestamp, Token,
+    carried::Stamp,
     exchange::{Action, EndReason, Intent, Plan, Standing},
     record::Presented,
 };
@@ -38,7 +39,7 @@ pub struct Exchange {
 
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
-    arrived: Timestamp,
+    pub(crate) arrived: Timestamp,
     pub(crate) state: Mutex<State>,
 }
 
@@ -50,6 +51,10 @@ pub(crate) struct State {
     /// Kept only where the record doesn't tell of the client yet: reading it takes longer than loading a session.
     pub(crate) user_agent: Option<Box<[u8]>>,
     pub(crate) intent: Intent,
+    /// Of a session that travels in its cookie.
+    pub(crate) stamp: Stamp,
+    /// Whether the cookie it came in is about to lose its authority.
+    pub(crate) is_fading: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,7 +77,9 @@ impl Exchange {
             standing: Standing::Absent,
             presented: None,
             user_agent: None,
-            intent: Intent::new(engine.policy.record_bytes_max),
+            intent: Intent::new(engine.data_bytes_max),
+            stamp: Stamp::default(),
+            is_fading: false,
         };
         let shared = Shared { engine: Arc::clone(engine), arrived: engine.now(), state: Mutex::new(state) };
         Self { shared: Arc::new(shared) }
@@ -98,6 +105,10 @@ impl Exchange {
         let shared = &*self.shared;
         if !shared.state.lock().is_loaded() {
             shared.engine.start_sweeping();
+            if let Some(carrier) = shared.engine.carrier() {
+                shared.open_carried(carrier, shared.engine.cookie.values(cookies), user_agent)?;
+                return Ok(Session::new(Arc::clone(&self.shared)));
+            }
             let tokens = shared.engine.cookie.tokens(cookies);
             if shared.engine.store.is_immediate() {
                 shared.load_at_once(tokens, user_agent)?;
@@ -156,7 +167,7 @@ impl Shared {
                 break;
             }
         }
-        self.open(claim, user_agent, now);
+        self.open(claim, user_agent, now, Stamp::default());
         Ok(())
     }
 
@@ -181,7 +192,7 @@ impl Shared {
                 break;
             }
         }
-        self.open(claim, user_agent, now);
+        self.open(claim, user_agent, now, Stamp::default());
         Ok(())
     }
 
@@ -234,7 +245,7 @@ impl Shared {
         Standing::Ended
     }
 
-    fn open(&self, claim: Claim, user_agent: Option<&[u8]>, now: Timestamp) {
+    pub(crate) fn open(&self, claim: Claim, user_agent: Option<&[u8]>, now: Timestamp, stamp: Stamp) {
         let user_agent = match &claim.standing {
             Standing::Held { record, .. } if record.client.is_some() => None,
             _ => user_agent.map(Client::copy_user_agent),
@@ -243,12 +254,15 @@ impl Shared {
         if !state.is_loaded() {
             (state.standing, state.presented, state.user_agent) =
                 (claim.standing, claim.presented, user_agent);
-            (state.phase, state.loaded_at) = (Phase::Open, now);
+            (state.phase, state.loaded_at, state.stamp) = (Phase::Open, now, stamp);
         }
     }
 
     /// Loads the session once more, for a handle that goes on after its commit.
     pub(crate) async fn reload(&self) -> Result<(), Error> {
+        if let Some(carrier) = self.engine.carrier() {
+            return self.recheck_carried(carrier);
+        }
         let (presented, now) = (self.state.lock().presented.clone(), self.engine.now());
         let standing = match &presented {
             Some(token) => self.look_up(token, now).await?,
@@ -274,7 +288,7 @@ impl Shared {
     fn commit(&self, state: &mut State) -> Commit {
         // Who only read was active when the session was loaded; asking the clock again would tell nothing more.
         let now = if state.intent.is_empty() { state.loaded_at } else { self.engine.now() };
-        if state.is_outdated(now) {
+        if state.is_outdated(now) && !self.engine.is_carried {
             let work = self.work(state, now);
             return self.run(work, None);
         }
@@ -283,7 +297,10 @@ impl Shared {
                 log(&error);
                 Commit::done(Err(error))
             }
-            Ok(Plan { action: Action::Nothing, cookie: None }) => Commit::done(Ok(Outcome::unchanged())),
+            Ok(Plan { action: Action::Nothing, cookie: None }) if !state.is_fading => {
+                Commit::done(Ok(Outcome::unchanged()))
+            }
+            Ok(plan) if self.engine.is_carried => self.commit_carried(state, now, plan),
             Ok(plan) => match self.work(state, now).try_at_once(plan) {
                 Ok(outcome) => Commit::done(Ok(outcome)),
                 Err(left) => self.run(left.0, Some(left.1)),
@@ -292,7 +309,7 @@ impl Shared {
     }
 
     fn work(&self, state: &mut State, now: Timestamp) -> Work {
-        let nothing = Intent::new(self.engine.policy.record_bytes_max);
+        let nothing = Intent::new(self.engine.data_bytes_max);
         let intent = std::mem::replace(&mut state.intent, nothing);
         Work::new(&self.engine, self.arrived, now, state, intent)
     }
@@ -314,7 +331,7 @@ impl Shared {
 }
 
 /// What a request's tokens come to.
-struct Claim {
+pub(crate) struct Claim {
     standing: Standing,
     presented: Option<Token>,
 }
@@ -328,7 +345,7 @@ impl Default for Claim {
 impl Claim {
     /// Takes one more token in: the first that is honoured settles it. Until then the first counts that once was
     /// honoured, for its request mustn't create a session.
-    fn is_settled_by(&mut self, standing: Standing, token: Token) -> bool {
+    pub(crate) fn is_settled_by(&mut self, standing: Standing, token: Token) -> bool {
         let is_held = matches!(standing, Standing::Held { .. });
         if is_held || matches!(self.standing, Standing::Absent) {
             (self.standing, self.presented) = (standing, Some(token));
@@ -421,11 +438,11 @@ enum Progress {
 }
 
 impl Commit {
-    fn done(result: Result<Outcome, Error>) -> Self {
+    pub(crate) fn done(result: Result<Outcome, Error>) -> Self {
         Self(Progress::Done(Some(result)))
     }
 
-    fn running(work: impl Future<Output = Result<Outcome, Error>> + Send + 'static) -> Self {
+    pub(crate) fn running(work: impl Future<Output = Result<Outcome, Error>> + Send + 'static) -> Self {
         Self(Progress::Running(Box::pin(work)))
     }
 }

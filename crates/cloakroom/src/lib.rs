@@ -27,6 +27,8 @@
 //! What it promises, on every store: parallel requests lose no update; nothing brings an ended session back; a store
 //! that fails logs nobody out; a login makes every earlier token worthless at once.
 
+mod carried;
+pub mod carrier;
 mod client;
 pub mod clock;
 mod commit;

@@ -144,7 +144,7 @@ impl Session {
     /// [`Error::is_committed`]; [`Error::is_unavailable`] if the session is degraded.
     pub fn login(&self, subject: Subject) -> Result<(), Error> {
         let mut state = self.open()?;
-        let bytes_max = self.shared.engine.policy.record_bytes_max;
+        let bytes_max = self.shared.engine.data_bytes_max;
         if state.subject().is_some_and(|current| *current != subject) {
             state.intent.end(EndReason::Replaced, bytes_max);
         }
@@ -180,7 +180,7 @@ impl Session {
     /// # Errors
     /// [`Error::is_committed`]; [`Error::is_unavailable`] if the session is degraded.
     pub fn logout(&self) -> Result<(), Error> {
-        self.open()?.intent.end(EndReason::Logout, self.shared.engine.policy.record_bytes_max);
+        self.open()?.intent.end(EndReason::Logout, self.shared.engine.data_bytes_max);
         Ok(())
     }
 
@@ -332,13 +332,15 @@ impl Detached {
         let exchange = Exchange { shared: Arc::clone(shared) };
         let needs_cookie = {
             let mut state = shared.state.lock();
+            // There is no response to carry the session's new cookie.
+            let is_carried = shared.engine.is_carried && !state.intent.is_empty();
             let needs_cookie = state.intent.login.is_some() || state.intent.step_up || state.intent.rotate;
             let begins = state.intent.then.as_ref().is_some_and(|then| !then.is_empty())
                 || (matches!(state.standing, Standing::Absent) && !state.intent.is_empty());
-            if needs_cookie || begins {
-                state.intent = Intent::new(shared.engine.policy.record_bytes_max);
+            if is_carried || needs_cookie || begins {
+                state.intent = Intent::new(shared.engine.data_bytes_max);
             }
-            needs_cookie || begins
+            is_carried || needs_cookie || begins
         };
         if needs_cookie {
             return Err(Error::committed());

@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     Error,
+    carrier::Carrier,
     clock::{Clock, Entropy, Sources},
     deadline::within,
     event::{EventKind, Listeners, Subscriber},
@@ -38,6 +39,10 @@ pub struct Sessions {
 pub(crate) struct Engine {
     pub(crate) store: Box<dyn Store>,
     pub(crate) policy: Policy,
+    /// What the policy allows, and the cookie has room for.
+    pub(crate) data_bytes_max: usize,
+    /// Whether sessions travel in their cookies.
+    pub(crate) is_carried: bool,
     pub(crate) cookie: CookiePolicy,
     pub(crate) deadline: Duration,
     pub(crate) sources: Sources,
@@ -288,7 +293,14 @@ impl Builder {
                 "the deadline and the time between sweeps must be longer than nothing",
             ));
         }
+        let mut data_bytes_max = self.policy.record_bytes_max;
+        if let Some(carrier) = self.store.carrier() {
+            carrier.bind(self.cookie.cookie_name(), &self.policy)?;
+            data_bytes_max = data_bytes_max.min(carrier.data_bytes_max(self.cookie.cookie_name()));
+        }
         let engine = Engine {
+            data_bytes_max,
+            is_carried: self.store.carrier().is_some(),
             store: self.store,
             policy: self.policy,
             cookie: self.cookie,
@@ -308,6 +320,10 @@ impl Builder {
 impl Engine {
     pub(crate) fn now(&self) -> Timestamp {
         self.sources.clock.now()
+    }
+
+    pub(crate) fn carrier(&self) -> Option<&dyn Carrier> {
+        if self.is_carried { self.store.carrier() } else { None }
     }
 
     pub(crate) fn version(&self) -> Result<Version, Error> {

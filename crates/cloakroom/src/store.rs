@@ -28,7 +28,7 @@ pub use cloakroom_core::lifetime::Times;
 pub use cloakroom_core::record::Authority;
 use cloakroom_core::{Record, SessionId, Subject, Timestamp, Version};
 
-use crate::Error;
+use crate::{Error, carrier::Carrier};
 
 /// A kind of storage for sessions.
 pub trait Store: Send + Sync + 'static {
@@ -69,6 +69,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// The index by subject, if this kind of store can enumerate.
     fn index(&self) -> Option<&dyn Index> {
+        None
+    }
+
+    /// What seals sessions into cookies, if this is no store but keeps them in the browser: then none of the other
+    /// operations is called for a request.
+    fn carrier(&self) -> Option<&dyn Carrier> {
         None
     }
 
@@ -124,6 +130,10 @@ where
 
     fn index(&self) -> Option<&dyn Index> {
         (**self).index()
+    }
+
+    fn carrier(&self) -> Option<&dyn Carrier> {
+        (**self).carrier()
     }
 
     fn diagnose(&self, now: Timestamp) -> Answer<'_, Vec<Finding>> {

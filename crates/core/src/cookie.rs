@@ -166,6 +166,12 @@ impl CookiePolicy {
     /// The session tokens in a request's `Cookie` headers, at most [`CookiePolicy::CANDIDATES_MAX`], in the order
     /// they were sent. What isn't exactly a token is passed over.
     pub fn tokens<'h>(&self, headers: impl Iterator<Item = &'h [u8]>) -> impl Iterator<Item = Token> {
+        self.values(headers).filter_map(Token::parse)
+    }
+
+    /// The values of the session's cookie in a request's `Cookie` headers, whatever they are; at most
+    /// [`CookiePolicy::CANDIDATES_MAX`], in the order they were sent.
+    pub fn values<'h>(&self, headers: impl Iterator<Item = &'h [u8]>) -> impl Iterator<Item = &'h [u8]> {
         headers
             .flat_map(pairs)
             .filter_map(|pair| {
@@ -173,13 +179,18 @@ impl CookiePolicy {
                 Some(value.trim_ascii_end())
             })
             .take(Self::CANDIDATES_MAX)
-            .filter_map(Token::parse)
     }
 
     /// The `Set-Cookie` value that hands a token to the browser, which may forget it after `max_age`.
     #[must_use]
     pub fn set(&self, token: &Token, max_age: Duration) -> String {
         self.render(&token.expose(), max_age)
+    }
+
+    /// The `Set-Cookie` value that hands the browser a sealed session, which it may forget after `max_age`.
+    #[must_use]
+    pub fn set_sealed(&self, value: &str, max_age: Duration) -> String {
+        self.render(value, max_age)
     }
 
     /// The `Set-Cookie` value that deletes the cookie: its name, domain and path are those it was set with.

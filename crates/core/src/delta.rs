@@ -194,7 +194,8 @@ impl Delta {
         let merged = self.merge(stored, kept, Change::replay)?;
         match &merged {
             Some(data) if data.as_bytes().len() > self.bytes_max.max(kept.as_bytes().len()) => {
-                Err(Error::too_large(data.as_bytes().len(), self.bytes_max))
+                let entries = data.iter().map(|(name, value)| (name, value.len()));
+                Err(Error::too_large(data.as_bytes().len(), self.bytes_max, entries))
             }
             _ => Ok(merged),
         }
@@ -235,7 +236,12 @@ impl Delta {
         let (old, new) = (entry(name, self.get(loaded, name)), data::entry_bytes(name, value_bytes));
         let after = bytes - old + new;
         if after > self.bytes_max && new > old {
-            Err(Error::too_large(after, self.bytes_max))
+            let changed =
+                self.changes.iter().map(|change| (&*change.name, change.seen().map_or(0, <[u8]>::len)));
+            let kept = loaded.iter().filter(|(name, _)| self.is_untouched(name));
+            let kept = kept.map(|(name, value)| (name, value.len()));
+            let others = changed.chain(kept).filter(|(other, _)| *other != name);
+            Err(Error::too_large(after, self.bytes_max, others.chain([(name, value_bytes)])))
         } else {
             Ok(())
         }
@@ -385,7 +391,8 @@ mod tests {
         let mut delta = Delta::new(20);
         let entry = |length: usize| "x".repeat(length);
         let key = Key::<String>::new("k");
-        assert!(delta.insert(&loaded, key.clone(), &entry(16)).unwrap_err().is_too_large());
+        let error = delta.insert(&loaded, key.clone(), &entry(16)).unwrap_err();
+        assert!(error.is_too_large() && error.to_string().contains("`k` 18"), "{error}");
         assert!(delta.is_empty());
         delta.insert(&loaded, key.clone(), &entry(15)).unwrap();
         assert_eq!(delta.apply(&loaded).unwrap().unwrap().as_bytes().len(), 20);

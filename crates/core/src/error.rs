@@ -77,10 +77,21 @@ impl Error {
         Self::new(Kind::Anonymous, message)
     }
 
-    pub(crate) fn too_large(bytes: usize, bytes_max: usize) -> Self {
+    /// The data is too large. The message names the largest of these entries, each with its size.
+    pub fn too_large<'a>(
+        bytes: usize,
+        bytes_max: usize,
+        entries: impl IntoIterator<Item = (&'a str, usize)>,
+    ) -> Self {
+        let mut entries: Vec<_> = entries.into_iter().collect();
+        entries.sort_by_key(|(name, bytes)| (std::cmp::Reverse(*bytes), *name));
+        let largest: Vec<_> =
+            entries.iter().take(3).map(|(name, bytes)| format!("`{name}` {bytes}")).collect();
         let message = format!(
-            "the session's data would take {bytes} bytes and may take {bytes_max}: keep large things in a database \
-             and their id in the session, or raise `record_bytes_max`"
+            "the session's data would take {bytes} bytes and may take {bytes_max} (the largest: {}): keep large things \
+             in a database and their id in the session, or raise `record_bytes_max` where sessions aren't kept in \
+             cookies",
+            largest.join(", ")
         );
         Self::new(Kind::TooLarge, message)
     }

@@ -183,6 +183,12 @@ impl Intent {
         self.then = Some(Box::new(Self::new(record_bytes_max)));
     }
 
+    /// Whether the session changes hands, or its secret is to be replaced.
+    #[must_use]
+    pub fn moves_authority(&self) -> bool {
+        matches!(self.wish(), Wish::Login | Wish::StepUp | Wish::Rotate)
+    }
+
     fn wish(&self) -> Wish {
         if let Some(reason) = self.end {
             Wish::End(reason)
@@ -483,7 +489,7 @@ fn changed(delta: &Delta, stored: &Data, is_fresh: bool) -> Result<Option<Data>,
 }
 
 /// The successor was seen, so the browser has it: what it replaces is on its way out.
-fn promote(record: &mut Record, now: Timestamp) {
+pub(crate) fn promote(record: &mut Record, now: Timestamp) {
     let authority = &mut record.authority;
     let Some(history) = &mut authority.history else { return };
     let Some(pending) = history.pending.take() else { return };

@@ -101,6 +101,9 @@ impl fmt::Debug for Secret {
 pub struct Verifier([u8; 16]);
 
 impl Verifier {
+    /// Of no secret: where the session is in its cookie, there is none.
+    pub(crate) const NONE: Self = Self([0; 16]);
+
     /// The first 64 bits: enough to recognise a secret that has been replaced, without keeping it whole.
     #[must_use]
     pub(crate) fn trace(&self) -> Trace {

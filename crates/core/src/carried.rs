@@ -1,0 +1,144 @@
+//! A session that travels in its cookie: what is sealed into it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Data, Error, Record, SessionId, Subject, Timestamp, Version, exchange, lifetime::Times,
+    record::Authority, token::Verifier,
+};
+
+/// What revocation goes by, beside the record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Rises with each cookie that is issued for the session. Those below the session's least valid one are refused.
+    pub generation: u32,
+    /// The subject's epoch at the login. Ending all of a subject's sessions draws another.
+    pub epoch: u64,
+    /// The list that revocations are looked up in. A list that was lost is never taken for one without entries.
+    pub list: u64,
+}
+
+/// The record and its stamp as bytes to be sealed. The record's authority isn't among them: who has the cookie has
+/// the session.
+///
+/// # Errors
+/// [`Error::is_corrupt`] if a part is too large to be written.
+pub fn encode(record: &Record, stamp: Stamp) -> Result<Vec<u8>, Error> {
+    let times = &record.times;
+    let written = Form {
+        format: FORMAT,
+        id: record.id,
+        version: record.version.write_id().to_le_bytes(),
+        generation: stamp.generation,
+        epoch: stamp.epoch,
+        list: stamp.list.to_le_bytes(),
+        times: [times.created, times.started, times.active, times.end],
+        idle_s: times.idle_s,
+        subject: record.subject.as_ref().map(Subject::as_str),
+        client: record.client.as_deref(),
+        data: record.data.as_bytes(),
+    };
+    postcard::to_allocvec(&written)
+        .map_err(|error| Error::corrupt("the session can't be written into a cookie").because(error))
+}
+
+/// Reads what [`encode`] wrote. Only for bytes that a seal has vouched for.
+///
+/// # Errors
+/// [`Error::is_corrupt`] if another version of the library wrote them.
+pub fn decode(bytes: &[u8]) -> Result<(Record, Stamp), Error> {
+    let (read, rest): (Form<'_>, _) = postcard::take_from_bytes(bytes)
+        .map_err(|error| Error::corrupt("the cookie's session can't be read").because(error))?;
+    if read.format != FORMAT || !rest.is_empty() {
+        return Err(Error::corrupt("the cookie's session has a format this version doesn't know"));
+    }
+    let [created, started, active, end] = read.times;
+    let record = Record {
+        id: read.id,
+        version: Version::from_write_id(u64::from_le_bytes(read.version)),
+        subject: read.subject.map(Subject::new).transpose()?,
+        authority: Authority::new(Verifier::NONE),
+        times: Times { created, started, active, end, idle_s: read.idle_s },
+        client: read.client.map(Arc::from),
+        data: Data::from_sealed(read.data)?,
+    };
+    let stamp = Stamp { generation: read.generation, epoch: read.epoch, list: u64::from_le_bytes(read.list) };
+    Ok((record, stamp))
+}
+
+/// The longest that everything but subject, client and data takes.
+pub const FIXED_BYTES_MAX: usize = 1 + 16 + 8 + 5 + 10 + 8 + 4 * 10 + 5 + (1 + 2) + (1 + 2) + 3;
+
+/// Lets a planned change take effect at once: a secret that is to be seen first has no meaning where the whole session
+/// is in the cookie.
+pub fn settle(record: &mut Record, now: Timestamp) {
+    exchange::promote(record, now);
+    record.authority = Authority::new(Verifier::NONE);
+}
+
+const FORMAT: u8 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Form<'a> {
+    format: u8,
+    id: SessionId,
+    version: [u8; 8],
+    generation: u32,
+    epoch: u64,
+    list: [u8; 8],
+    times: [Timestamp; 4],
+    idle_s: u32,
+    subject: Option<&'a str>,
+    client: Option<&'a str>,
+    data: &'a [u8],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Lifetime, Secret};
+
+    fn record(data: &str) -> Record {
+        let (id, secret) = (SessionId::from_bytes([7; 16]), Secret::from_bytes([9; 16]));
+        let now = Timestamp::from_millis(1_760_000_000_000);
+        Record {
+            id,
+            version: Version::from_write_id(u64::MAX - 1),
+            subject: Some(Subject::new("ada").unwrap()),
+            authority: Authority::new(secret.verifier(&id)),
+            times: Times::start(Lifetime::default(), now, now),
+            client: Some(Arc::from("Firefox on Linux")),
+            data: Data::from_json(data).unwrap(),
+        }
+    }
+
+    #[test]
+    fn everything_but_the_authority_round_trips() {
+        let (record, stamp) = (
+            record(r#"{"cart":["umbrella"],"n":1}"#),
+            Stamp { generation: u32::MAX, epoch: u64::MAX, list: 5 },
+        );
+        let bytes = encode(&record, stamp).unwrap();
+        let (read, read_stamp) = decode(&bytes).unwrap();
+        assert_eq!((read_stamp, read.id, read.version), (stamp, record.id, record.version));
+        assert_eq!((read.subject, read.times, read.client), (record.subject, record.times, record.client));
+        assert_eq!(read.data, record.data);
+        for end in 0..bytes.len() {
+            assert!(decode(&bytes[..end]).is_err(), "{end}");
+        }
+        assert!(decode(&[bytes, vec![0]].concat()).is_err());
+    }
+
+    #[test]
+    fn the_fixed_part_is_never_longer_than_stated() {
+        let far = Timestamp::from_millis(u64::MAX);
+        let times = Times { created: far, started: far, active: far, end: far, idle_s: u32::MAX };
+        let record = Record { times, ..record("{}") };
+        let stamp = Stamp { generation: u32::MAX, epoch: u64::MAX, list: u64::MAX };
+        let variable = "ada".len() + "Firefox on Linux".len() + record.data.as_bytes().len();
+        let bytes = encode(&record, stamp).unwrap().len();
+        assert!(bytes <= FIXED_BYTES_MAX + variable && bytes + 8 > FIXED_BYTES_MAX + variable, "{bytes}");
+    }
+}
