@@ -7,9 +7,11 @@
 mod folder;
 mod port;
 mod process;
+mod proxy;
 mod shared;
 
 pub use folder::Folder;
 pub use port::{free_port, free_ports};
 pub use process::{Process, Start, program};
+pub use proxy::Proxy;
 pub use shared::{Engine, Running, Shared, shared};

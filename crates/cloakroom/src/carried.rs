@@ -56,7 +56,7 @@ impl Shared {
     pub(crate) fn recheck_carried(&self, carrier: &dyn Carrier) -> Result<(), Error> {
         let mut state = self.state.lock();
         if let Standing::Held { record, .. } = &state.standing {
-            let honour = carrier.honour(record, state.stamp)?;
+            let honour = carrier.honour(record, state.stamp, self.engine.now())?;
             state.standing = self.stands(Arc::clone(record), honour);
         }
         (state.phase, state.loaded_at) = (Phase::Open, self.engine.now());
@@ -178,7 +178,7 @@ impl Carrying {
 
     /// Whether a change may still be made: a revocation may have come since the request began.
     fn is_honoured(&mut self, carrier: &dyn Carrier, began: &Record) -> Result<bool, Error> {
-        let honour = carrier.honour(began, self.stamp)?;
+        let honour = carrier.honour(began, self.stamp, self.now)?;
         self.stamp = at_least(self.stamp, honour).0;
         Ok(matches!(honour, Honour::Full | Honour::Fading(_)))
     }
@@ -195,7 +195,8 @@ impl Carrying {
             return Ok(Next::Done(outcome));
         }
         if self.is_immediate {
-            let Stamp { epoch, list, .. } = carrier.begin(record.subject.as_ref(), self.arrived)?;
+            let Stamp { epoch, list, .. } =
+                carrier.begin(record.id, record.subject.as_ref(), self.arrived, self.now)?;
             self.stamp = Stamp { epoch, list, ..self.stamp };
         }
         let from = if self.is_immediate { self.now } else { self.now + self.engine.policy.grace };
@@ -206,7 +207,7 @@ impl Carrying {
 
     fn end(&mut self, carrier: &dyn Carrier, then: Then, reason: EndReason) -> Result<Next, Error> {
         let Some(began) = self.began.clone() else { return self.refuse() };
-        match carrier.honour(&began, self.stamp)? {
+        match carrier.honour(&began, self.stamp, self.now)? {
             Honour::Full | Honour::Fading(_) => {}
             // An end counts as done.
             Honour::Ended if matches!(then, Then::Clear(_)) => return Ok(Next::Done(Outcome::unchanged())),
@@ -234,7 +235,8 @@ impl Carrying {
             Then::Issue(record) => {
                 if self.is_immediate {
                     // Whoever ended the subject's sessions meanwhile meant this one as well.
-                    let Stamp { epoch, list, .. } = carrier.begin(record.subject.as_ref(), self.arrived)?;
+                    let Stamp { epoch, list, .. } =
+                        carrier.begin(record.id, record.subject.as_ref(), self.arrived, self.now)?;
                     self.stamp = Stamp { epoch, list, ..self.stamp };
                 }
                 let outcome = self.issue(carrier, &record, LEAP)?;
@@ -254,7 +256,7 @@ impl Carrying {
     /// A session of its own.
     fn begin(&mut self, carrier: &dyn Carrier, mut record: Record) -> Result<Outcome, Error> {
         settle(&mut record, self.now);
-        self.stamp = carrier.begin(record.subject.as_ref(), self.arrived)?;
+        self.stamp = carrier.begin(record.id, record.subject.as_ref(), self.arrived, self.now)?;
         let outcome = self.issue(carrier, &record, 1)?;
         self.engine.tell(EventKind::Created, Some(record.id), record.subject.as_ref());
         if record.subject.is_some() {

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-pub use cloakroom_core::carried::{FIXED_BYTES_MAX, Stamp, decode, encode};
+pub use cloakroom_core::carried::{FIXED_BYTES_MAX, Stamp, decode, encode, note};
 use cloakroom_core::{Policy, Record, SessionId, Subject, Timestamp};
 
 use crate::{
@@ -37,14 +37,20 @@ pub trait Carrier: Send + Sync {
     ///
     /// # Errors
     /// [`Error::is_unavailable`] where that can't be told at present.
-    fn honour(&self, record: &Record, stamp: Stamp) -> Result<Honour, Error>;
+    fn honour(&self, record: &Record, stamp: Stamp, now: Timestamp) -> Result<Honour, Error>;
 
     /// The stamp of a session that begins, or that belongs to this subject from now on.
     ///
     /// # Errors
     /// [`Error::is_unavailable`] where that can't be told at present; [`Error::is_lost`] if the subject's sessions were
     /// ended after `arrived`.
-    fn begin(&self, subject: Option<&Subject>, arrived: Timestamp) -> Result<Stamp, Error>;
+    fn begin(
+        &self,
+        id: SessionId,
+        subject: Option<&Subject>,
+        arrived: Timestamp,
+        now: Timestamp,
+    ) -> Result<Stamp, Error>;
 
     /// Seals a session into a cookie's value.
     ///

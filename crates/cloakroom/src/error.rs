@@ -166,7 +166,9 @@ impl Error {
         Self::new(Kind::Unavailable, "the session couldn't be loaded, so this request can't change it")
     }
 
-    pub(crate) fn lost() -> Self {
+    /// The request no longer has authority over its session. For carriers.
+    #[must_use]
+    pub fn lost() -> Self {
         Self::new(
             Kind::Lost,
             "the session ended or changed hands while the request was under way, or a value it took was taken by \

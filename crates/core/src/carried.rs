@@ -78,6 +78,20 @@ pub fn settle(record: &mut Record, now: Timestamp) {
     record.authority = Authority::new(Verifier::NONE);
 }
 
+/// A record that no secret opens: for what a carrier itself keeps in a store, under an id of its own.
+#[must_use]
+pub fn note(id: SessionId, version: Version, data: Data, now: Timestamp, end: Timestamp) -> Record {
+    Record {
+        id,
+        version,
+        subject: None,
+        authority: Authority::new(Verifier::NONE),
+        times: Times { created: now, started: now, active: now, end, idle_s: u32::MAX },
+        client: None,
+        data,
+    }
+}
+
 const FORMAT: u8 = 1;
 
 #[derive(Serialize, Deserialize)]
