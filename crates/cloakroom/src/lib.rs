@@ -45,7 +45,7 @@ mod sweep;
 
 pub use cloakroom_core::{
     Data, Error as CoreError, Key, Lifetime, Policy, Record, SessionId, Subject, Timestamp, Version, cookie,
-    policy::CarryOver,
+    keyring, policy::CarryOver,
 };
 pub use error::Error;
 pub use exchange::Exchange;

@@ -69,7 +69,8 @@ impl Error {
         Self::new(Kind::Corrupt, message)
     }
 
-    pub(crate) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+    /// An argument or a setting that can't be used; the message says how to mend it.
+    pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::Invalid, message)
     }
 

@@ -14,6 +14,8 @@ pub mod data;
 pub mod delta;
 mod error;
 pub mod exchange;
+mod hmac;
+pub mod keyring;
 pub mod lifetime;
 pub mod policy;
 pub mod record;

@@ -45,6 +45,7 @@ impl Layer {
 const LAYERS: &[(&str, Layer)] = &[
     ("cloakroom-core", Layer::Core),
     ("cloakroom", Layer::Engine),
+    ("cloakroom-sealed", Layer::Store),
     ("cloakroom-sqlite", Layer::Store),
     ("cloakroom-postgres", Layer::Store),
     ("cloakroom-mysql", Layer::Store),
