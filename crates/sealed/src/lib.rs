@@ -13,7 +13,7 @@ mod rings;
 mod seal;
 mod sessions;
 
-pub use node::Revocations;
+pub use node::ListSettings;
 pub use rings::Rings;
 pub use seal::{Rejected, Salt, Sealer, sealed_len};
 pub use sessions::SealedSessions;

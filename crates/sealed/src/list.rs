@@ -4,7 +4,7 @@
 //!
 //! - its session ended, or its generation is below the least valid one of its session;
 //! - its subject's sessions were all ended since its login, which drew another epoch for the subject;
-//! - it was made under another list: one that was lost, say, by a store that restarted without its data. Revocations
+//! - it was made under another list: one that was lost, say, by a store that restarted without its data. ListSettings
 //!   are never forgotten by losing them.
 //! - its session began before an instant: that is what the list falls back to when it overflows.
 

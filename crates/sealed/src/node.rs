@@ -27,7 +27,7 @@ use crate::{
 
 /// How a node keeps its copy of the revocation list.
 #[derive(Clone, Copy, Debug)]
-pub struct Revocations {
+pub struct ListSettings {
     /// How often the list is asked for what was added; 25 milliseconds by default. A revocation takes effect on every
     /// node within this time and the store's own.
     pub poll_period: Duration,
@@ -38,7 +38,7 @@ pub struct Revocations {
     pub entries_max: usize,
 }
 
-impl Default for Revocations {
+impl Default for ListSettings {
     fn default() -> Self {
         Self {
             poll_period: Duration::from_millis(25),
@@ -52,7 +52,7 @@ impl Default for Revocations {
 pub(crate) struct Node {
     log: Log,
     clock: Box<dyn Clock>,
-    settings: Revocations,
+    settings: ListSettings,
     list: RwLock<List>,
     /// When the list was last known to be up to date, in milliseconds.
     contact_ms: AtomicU64,
@@ -91,7 +91,7 @@ impl Node {
     /// Loads the list, or begins it, and keeps it up to date from then on.
     pub(crate) async fn start(
         log: Log,
-        settings: Revocations,
+        settings: ListSettings,
         clock: Box<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
         let node = Arc::new(Self {

@@ -12,13 +12,13 @@ use cloakroom::{
     clock::{Clock, Entropy as _, OsEntropy, SystemClock},
     event::Rejection,
     keyring::KeyRing,
-    store::{Answer, Loaded, Store, Swept, Tombstone, Written},
+    store::{Answer, EndReason, Loaded, Revocation, Revoke, Store, Swept, Tombstone, Written},
 };
 
 use crate::{
     list::Presented,
     log::Log,
-    node::{Node, Revocations, Wish},
+    node::{ListSettings, Node, Wish},
     overwritten::Overwritten,
     rings::Rings,
     seal::{OVERHEAD_BYTES, Rejected},
@@ -29,11 +29,11 @@ use crate::{
 /// ```
 /// # async fn example(ring: cloakroom::keyring::KeyRing) -> Result<(), cloakroom::Error> {
 /// use cloakroom::{MemoryStore, Sessions};
-/// use cloakroom_sealed::{Revocations, SealedSessions};
+/// use cloakroom_sealed::{ListSettings, SealedSessions};
 ///
 /// // A store that all nodes share; one in memory will do for a single process.
 /// let list = Box::new(MemoryStore::new());
-/// let sealed = SealedSessions::with_list(ring, list, Revocations::default()).await?;
+/// let sealed = SealedSessions::with_list(ring, list, ListSettings::default()).await?;
 /// let sessions = Sessions::builder(sealed).build()?;
 /// # Ok(())
 /// # }
@@ -71,7 +71,7 @@ impl SealedSessions {
     pub async fn with_list(
         ring: KeyRing,
         store: Box<dyn Store>,
-        settings: Revocations,
+        settings: ListSettings,
     ) -> Result<Self, Error> {
         Self::with_list_and_clock(ring, store, settings, SystemClock).await
     }
@@ -83,7 +83,7 @@ impl SealedSessions {
     pub async fn with_list_and_clock(
         ring: KeyRing,
         store: Box<dyn Store>,
-        settings: Revocations,
+        settings: ListSettings,
         clock: impl Clock,
     ) -> Result<Self, Error> {
         if store.index().is_none() {
@@ -116,7 +116,7 @@ impl SealedSessions {
         }
     }
 
-    /// The longest absolute timeout that a session may be given; the policy's by default. Revocations are kept, and
+    /// The longest absolute timeout that a session may be given; the policy's by default. ListSettings are kept, and
     /// keys are, for this long.
     #[must_use]
     pub fn lifetime_max(mut self, lifetime_max: Duration) -> Self {
@@ -294,6 +294,11 @@ impl Store for SealedSessions {
         })
     }
 
+    /// Without a list there is no way, and asking for one fails.
+    fn revoke(&self) -> Option<&dyn Revoke> {
+        self.node.as_ref().map(|_| self as &dyn Revoke)
+    }
+
     fn carrier(&self) -> Option<&dyn Carrier> {
         Some(self)
     }
@@ -302,6 +307,36 @@ impl Store for SealedSessions {
         self.node.as_ref().map_or_else(|| Answer::ready(Ok(())), |node| node.close())
     }
 }
+
+impl Revoke for SealedSessions {
+    /// Which sessions these are, only their browsers know.
+    fn end_subject(
+        &self,
+        subject: &Subject,
+        revocation: Revocation,
+        now: Timestamp,
+    ) -> Answer<'_, Option<Vec<SessionId>>> {
+        let Some(node) = &self.node else { return Answer::ready(Err(irrevocable())) };
+        let (subject, Revocation { at, except, .. }) = (subject.clone(), revocation);
+        Answer::later(async move {
+            node.revoke(Wish::Subject { subject, except, at, until: self.until(now)? }).await?;
+            Ok(None)
+        })
+    }
+
+    fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
+        let Some(node) = &self.node else { return Answer::ready(Ok(None)) };
+        let noted = node.check(now).map(|()| node.last_revocation(subject));
+        Answer::ready(noted.map(|noted| {
+            let (at, except) = noted.filter(|(at, _)| now.since(*at) < NOTES_KEPT)?;
+            let version = Version::from_write_id(0);
+            Some(Revocation { at, except, reason: EndReason::Revoked, version, tombstones_expire: at })
+        }))
+    }
+}
+
+/// How long a revocation is told to logins in progress.
+const NOTES_KEPT: Duration = Duration::from_secs(86_400);
 
 fn in_cookies() -> Error {
     Error::unsupported("sealed sessions are in their cookies: there is nothing to store them in")

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cloakroom::{
-    Error, Key, MemoryStore, Session, Sessions, Subject, Timestamp,
+    Error, Key, MemoryStore, Session, SessionId, Sessions, Subject, Timestamp,
     clock::ManualClock,
     cookie::CookiePolicy,
     event::{Event, EventKind, Subscriber},
@@ -11,14 +11,14 @@ use cloakroom::{
     keyring::{KeyId, KeyRing, Material},
     store::Store,
 };
-use cloakroom_sealed::{Revocations, SealedSessions};
+use cloakroom_sealed::{ListSettings, SealedSessions};
 use parking_lot::Mutex;
 
 pub(crate) const COUNT: Key<u32> = Key::new("count");
 pub(crate) const NAME: &str = "__Host-session";
 
 /// Fast enough for a test, slow enough for a busy machine.
-pub(crate) const SETTINGS: Revocations = Revocations {
+pub(crate) const SETTINGS: ListSettings = ListSettings {
     poll_period: Duration::from_millis(5),
     stale_after: Duration::from_millis(500),
     entries_max: 100_000,
@@ -36,7 +36,7 @@ pub(crate) struct Fleet {
     pub(crate) ring: KeyRing,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: ManualClock,
-    pub(crate) settings: Revocations,
+    pub(crate) settings: ListSettings,
     pub(crate) events: Events,
 }
 
@@ -91,6 +91,13 @@ impl Fleet {
         let builder = Sessions::builder(self.sealed().await).clock(self.clock.clone());
         let sessions = builder.cookie(CookiePolicy::default().name(name)).build().unwrap();
         Node { sessions, events: self.events.clone() }
+    }
+}
+
+impl Fleet {
+    /// The id of a session, as told by a node that asks no list.
+    pub(crate) async fn id_of(node: &Node, browser: &Browser) -> Option<SessionId> {
+        node.request(browser).await.unwrap().session.id()
     }
 }
 

@@ -1,6 +1,6 @@
 //! A revocation list that is out of reach, or lost.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use cloakroom::{
     MemoryStore, Record, SessionId, Timestamp, Version,

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use cloakroom::event::{EventKind, Rejection};
+use cloakroom::{
+    Subject,
+    event::{EventKind, Rejection},
+};
+use cloakroom_sealed::SealedSessions;
 
 use crate::fixture::{Browser, COUNT, Fleet};
 
@@ -79,6 +83,68 @@ async fn one_session_can_be_ended_by_its_id() {
     assert!(second.sessions.end(id).await.unwrap());
     assert_eq!(second.user(&browser).await, None);
     assert!(first.comes_to_refuse(&browser).await);
+}
+
+#[tokio::test]
+async fn all_of_a_subjects_sessions_end_but_the_one_excepted() {
+    let fleet = Fleet::new();
+    let (first, second) = (fleet.node().await, fleet.node().await);
+    let (ada, bob) = (Subject::new("ada").unwrap(), Subject::new("bob").unwrap());
+    let mut browsers = [Browser::default(), Browser::default(), Browser::default()];
+    for browser in &mut browsers {
+        first.log_in(browser, "ada").await;
+    }
+    let mut other = Browser::default();
+    first.log_in(&mut other, bob.as_str()).await;
+    let [here, there, elsewhere] = &browsers;
+    let id = first.request(here).await.unwrap().session.id();
+    first.sessions.revocations().unwrap().end(&ada, id).await.unwrap();
+    for node in [&first, &second] {
+        assert!(node.comes_to_refuse(there).await && node.comes_to_refuse(elsewhere).await);
+        assert_eq!(node.user(here).await.as_deref(), Some("ada"));
+        assert_eq!(node.user(&other).await.as_deref(), Some("bob"));
+    }
+
+    // One that was ended can't be brought back by excepting it from the next revocation.
+    let ended =
+        Fleet::id_of(&fleet.node_of(SealedSessions::without_revocation(fleet.ring.clone())), there).await;
+    fleet.advance(Duration::from_secs(1)).await;
+    second.sessions.revocations().unwrap().end(&ada, ended).await.unwrap();
+    for browser in &browsers {
+        assert!(first.comes_to_refuse(browser).await && second.comes_to_refuse(browser).await);
+    }
+
+    // Whoever logs in afterwards is let in, and stays when excepted twice.
+    fleet.advance(Duration::from_secs(1)).await;
+    let mut back = Browser::default();
+    second.log_in(&mut back, "ada").await;
+    let id = second.request(&back).await.unwrap().session.id();
+    for _ in 0..2 {
+        fleet.advance(Duration::from_secs(1)).await;
+        second.sessions.revocations().unwrap().end(&ada, id).await.unwrap();
+        assert_eq!(second.user(&back).await.as_deref(), Some("ada"));
+    }
+    fleet.advance(Duration::from_secs(1)).await;
+    second.sessions.revocations().unwrap().end(&ada, None).await.unwrap();
+    assert_eq!(second.user(&back).await, None);
+}
+
+#[tokio::test]
+async fn a_login_under_way_at_a_revocation_comes_too_late() {
+    let fleet = Fleet::new();
+    let nodes = [fleet.node().await, fleet.node().await];
+    let ada = Subject::new("ada").unwrap();
+    for node in &nodes {
+        let mut browser = Browser::default();
+        let request = node.request(&browser).await.unwrap();
+        request.session.login(ada.clone()).unwrap();
+        nodes[0].sessions.revocations().unwrap().end(&ada, None).await.unwrap();
+        fleet.advance(Duration::from_secs(1)).await;
+        assert!(request.respond(&mut browser).await.unwrap_err().is_lost());
+        assert!(browser.value.is_none());
+        node.log_in(&mut browser, "ada").await;
+        assert_eq!(node.user(&browser).await.as_deref(), Some("ada"));
+    }
 }
 
 #[tokio::test]
