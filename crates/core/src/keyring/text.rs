@@ -152,7 +152,7 @@ mod tests {
         let start = Timestamp::from_millis(1_790_812_800_000);
         let hour = Duration::from_secs(3600);
         let schedule = Schedule::for_lifetime(24 * hour).unwrap();
-        let mut ring = KeyRing::new(KeyId::from_bytes([0x9f, 0x3a, 1, 0xc2]), material(1), start);
+        let mut ring = KeyRing::new(KeyId::from_bytes([0x9f, 0x3a, 1, 0xc2]), material(1), start).unwrap();
         ring.publish(KeyId::from_bytes([2; 4]), material(2), start + hour).unwrap();
         ring.promote(KeyId::from_bytes([2; 4]), start + 3 * hour, &schedule).unwrap();
         ring.publish(KeyId::from_bytes([3; 4]), material(3), start + 4 * hour).unwrap();
@@ -180,6 +180,7 @@ mod tests {
             (text.replace("T03:00:00Z", "T24:00:00Z"), "line 3: a key's times"),
             (text.replace("2026-10-01", "2026-02-30"), "line 3: a key's times"),
             (text.replace("9f3a01c2", "9f3a01c"), "line 3: a key id"),
+            (text.replace("9f3a01c2", "00000000"), "line 3: the key id 00000000"),
             (text.replace("02020202", "9f3a01c2"), "line 4: the key id 9f3a01c2 is in the ring twice"),
             (text.replace(&secret, &secret[..40]), "line 3: a key has 30 bytes"),
             (text.replace(&secret, ""), "line 3: a key's line has five columns"),
