@@ -199,7 +199,7 @@ impl KeyRing {
         if now < due {
             return Err(Error::invalid(format!(
                 "the key {id} may be promoted from {} on: until then, a node may not have it",
-                text::format_time(due)
+                due
             )));
         }
         self.make_primary(id, now);
@@ -224,7 +224,7 @@ impl KeyRing {
                 if now < due {
                     return Err(Error::invalid(format!(
                         "the key {id} may be removed from {} on: what it sealed can live until then",
-                        text::format_time(due)
+                        due
                     )));
                 }
             }
