@@ -8,9 +8,11 @@ use std::time::Duration;
 use axum::{
     Json, Router,
     extract::{Query, State},
+    http::{StatusCode, header},
+    response::IntoResponse,
     routing::get,
 };
-use cloakroom::{Error, Key, SessionId, Sessions, Subject, Subjects, store::Summary};
+use cloakroom::{Error, Key, Revocations, SessionId, Sessions, Subject, Subjects, store::Summary};
 use cloakroom_tower::{Authenticated, Problem, Session, SessionLayer};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::value::RawValue;
@@ -24,9 +26,14 @@ const PAGE_SESSIONS_MAX: usize = 1_000;
 /// The probe's routes, with sessions.
 ///
 /// # Errors
-/// [`Error::is_unsupported`] if the store can't list a subject's sessions.
+/// [`Error::is_unsupported`] if the store can't end a subject's sessions.
 pub(crate) fn router(sessions: Sessions) -> Result<Router, Error> {
-    let subjects = sessions.subjects()?;
+    let revocations = sessions.revocations()?;
+    // A store that can end a subject's sessions without listing them serves all but one of the routes.
+    let listing = match sessions.subjects() {
+        Ok(subjects) => get(list).with_state(subjects),
+        Err(_) => get(no_listing),
+    };
     Ok(Router::new()
         .route("/bare", get(bare))
         .route("/login", get(login))
@@ -37,8 +44,8 @@ pub(crate) fn router(sessions: Sessions) -> Result<Router, Error> {
         .route("/rotate", get(rotate))
         .route("/logout", get(logout))
         .route("/logout-all", get(logout_all))
-        .route("/sessions", get(list))
-        .with_state(subjects)
+        .route("/sessions", listing)
+        .with_state(revocations)
         .layer(SessionLayer::new(sessions)))
 }
 
@@ -134,16 +141,17 @@ async fn logout(session: Session) -> Result<&'static str, Problem> {
 
 #[derive(Serialize)]
 struct Ended {
-    ended: usize,
+    /// How many; nothing if the store can't tell.
+    ended: Option<usize>,
 }
 
 /// Ends the subject's sessions, this one as well. Its cookie stays, and is worthless.
 async fn logout_all(
-    State(subjects): State<Subjects>,
+    State(revocations): State<Revocations>,
     visitor: Authenticated,
 ) -> Result<Json<Ended>, Problem> {
-    let ended = subjects.end(&visitor.subject, None).await?;
-    Ok(Json(Ended { ended: ended.len() }))
+    let ended = revocations.end(&visitor.subject, None).await?;
+    Ok(Json(Ended { ended: ended.map(|ids| ids.len()) }))
 }
 
 #[derive(Deserialize)]
@@ -172,6 +180,11 @@ async fn list(
     let summaries = subjects.list(&visitor.subject, after, PAGE_SESSIONS_MAX).await?;
     let current = visitor.id();
     Ok(Json(summaries.into_iter().map(|summary| Listed::of(summary, current)).collect()))
+}
+
+async fn no_listing() -> impl IntoResponse {
+    let problem = r#"{"type":"about:blank","title":"This store can't list sessions.","status":501}"#;
+    (StatusCode::NOT_IMPLEMENTED, [(header::CONTENT_TYPE, "application/problem+json")], problem)
 }
 
 impl Listed {

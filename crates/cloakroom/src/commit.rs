@@ -317,12 +317,12 @@ impl Work {
         Outcome { set_cookie, was_loaded: true }
     }
 
-    /// A login races with a revocation of all the subject's sessions. The session is in the index by now: either the
-    /// revocation found it there, or its note is found here, and the session is withdrawn before any cookie is sent.
+    /// A login races with a revocation of all the subject's sessions. The session is the subject's by now: either the
+    /// revocation ended it with the others, or its note is found here, and the session is withdrawn before any cookie is sent.
     async fn confirm_login(&mut self, record: &Record) -> Result<(), Error> {
         let Some(subject) = &record.subject else { return Ok(()) };
-        if let Some(index) = self.engine.store.index() {
-            let noted = index.last_revocation(subject, self.now).await;
+        if let Some(revoke) = self.engine.store.revoke() {
+            let noted = revoke.last_revocation(subject, self.now).await;
             let is_revoked = match &noted {
                 Ok(None) => false,
                 Ok(Some(revocation)) => revocation.at >= self.arrived && revocation.except != Some(record.id),

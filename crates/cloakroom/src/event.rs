@@ -10,7 +10,8 @@ pub struct Event {
     pub at: Timestamp,
     /// What happened.
     pub kind: EventKind,
-    /// To which session, where one is known.
+    /// To which session, where one is known. A store that can't enumerate ends a subject's sessions without knowing
+    /// them: that is one event with a subject and no session.
     pub session: Option<SessionId>,
     /// Whom the session belongs to.
     pub subject: Option<Subject>,

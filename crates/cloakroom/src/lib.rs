@@ -52,4 +52,4 @@ pub use error::Error;
 pub use exchange::Exchange;
 pub use memory::MemoryStore;
 pub use session::{Detached, Session};
-pub use sessions::{Builder, Sessions, Subjects};
+pub use sessions::{Builder, Revocations, Sessions, Subjects};

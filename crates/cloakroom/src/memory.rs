@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::{
     Error,
-    store::{Answer, Index, Loaded, Revocation, Store, Summary, Swept, Tombstone, Written},
+    store::{Answer, Index, Loaded, Revocation, Revoke, Store, Summary, Swept, Tombstone, Written},
 };
 
 /// A store in this process's memory: the fastest one, for tests, development and single processes that may forget
@@ -273,28 +273,13 @@ impl Store for MemoryStore {
     }
 }
 
-impl Index for MemoryStore {
-    fn list(
-        &self,
-        subject: &Subject,
-        after: Option<SessionId>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Answer<'_, Vec<Summary>> {
-        let ids = self.subject(subject).lock().ids(subject, after);
-        let found = ids.into_iter().filter_map(|id| match self.find(id, now) {
-            Loaded::Found(record) if record.subject.as_ref() == Some(subject) => Some(Summary::of(&record)),
-            _ => None,
-        });
-        Answer::ready(Ok(found.take(limit).collect()))
-    }
-
+impl Revoke for MemoryStore {
     fn end_subject(
         &self,
         subject: &Subject,
         revocation: Revocation,
         now: Timestamp,
-    ) -> Answer<'_, Vec<SessionId>> {
+    ) -> Answer<'_, Option<Vec<SessionId>>> {
         let ids = {
             let mut subjects = self.subject(subject).lock();
             subjects.note(subject, revocation);
@@ -312,13 +297,30 @@ impl Index for MemoryStore {
             // It may have changed hands since its id was read.
             self.bury(tombstone, now, |stored| stored.subject.as_ref() == Some(subject)) == Written::Stored
         });
-        Answer::ready(Ok(ended.collect()))
+        Answer::ready(Ok(Some(ended.collect())))
     }
 
     fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
         let subjects = self.subject(subject).lock();
         let revocation = subjects.by_name.get(subject).and_then(|entry| entry.revocation.as_deref().copied());
         Answer::ready(Ok(revocation.filter(|revocation| now.since(revocation.at) < REVOCATION_KEPT)))
+    }
+}
+
+impl Index for MemoryStore {
+    fn list(
+        &self,
+        subject: &Subject,
+        after: Option<SessionId>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Answer<'_, Vec<Summary>> {
+        let ids = self.subject(subject).lock().ids(subject, after);
+        let found = ids.into_iter().filter_map(|id| match self.find(id, now) {
+            Loaded::Found(record) if record.subject.as_ref() == Some(subject) => Some(Summary::of(&record)),
+            _ => None,
+        });
+        Answer::ready(Ok(found.take(limit).collect()))
     }
 
     fn end_started_before(&self, instant: Timestamp, _now: Timestamp) -> Answer<'_, ()> {

@@ -17,7 +17,7 @@ use crate::{
     event::{EventKind, Listeners, Subscriber},
     exchange::Exchange,
     keys::KeyTypes,
-    store::{Answer, EndReason, Index, Revocation, Store, Summary, Tombstone, Written},
+    store::{Answer, EndReason, Index, Revocation, Revoke, Store, Summary, Tombstone, Written},
     sweep,
 };
 
@@ -112,13 +112,24 @@ impl Sessions {
     }
 
     /// What can be asked of sessions by their subject. Ask for it when the application starts: a store that can't
-    /// enumerate is found out then, and not when somebody logs out everywhere.
+    /// enumerate is found out then, and not when somebody opens the list of their devices.
     ///
     /// # Errors
-    /// [`Error::is_unsupported`] if the store can't enumerate.
+    /// [`Error::is_unsupported`] if the store can't enumerate. To log out everywhere, [`Sessions::revocations`] may be
+    /// enough.
     pub fn subjects(&self) -> Result<Subjects, Error> {
         self.engine.index()?;
         Ok(Subjects { engine: Arc::clone(&self.engine) })
+    }
+
+    /// The end of all of a subject's sessions, which stores offer too that can't enumerate. Ask for it when the
+    /// application starts, so that a store that can't is found out then.
+    ///
+    /// # Errors
+    /// [`Error::is_unsupported`] if the store can't end sessions by their subject.
+    pub fn revocations(&self) -> Result<Revocations, Error> {
+        self.engine.revoke()?;
+        Ok(Revocations { engine: Arc::clone(&self.engine) })
     }
 
     /// Removes up to `limit` sessions that have expired, and answers whether there may be more. This runs by itself,
@@ -167,24 +178,8 @@ impl Subjects {
     /// # Errors
     /// [`Error::is_unavailable`] if the store fails; then some may have been ended.
     pub async fn end(&self, subject: &Subject, except: Option<SessionId>) -> Result<Vec<SessionId>, Error> {
-        let now = self.engine.now();
-        let revocation = Revocation {
-            at: now,
-            except,
-            reason: EndReason::Revoked,
-            version: self.engine.version()?,
-            tombstones_expire: now + self.engine.policy.grace,
-        };
-        let ended = self.engine.call(self.engine.index()?.end_subject(subject, revocation, now)).await?;
-        for id in &ended {
-            self.engine.tell(EventKind::Ended(EndReason::Revoked), Some(*id), Some(subject));
-        }
-        if self.engine.now() == now {
-            // A login that arrives within the revocation's own millisecond is withdrawn. One that is sent when this
-            // has returned must not be.
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        Ok(ended)
+        // A store with an index can tell which it ended.
+        Ok(self.engine.end_subject(subject, except).await?.unwrap_or_default())
     }
 
     /// Ends one of the subject's sessions; `false` if it isn't theirs, or isn't alive.
@@ -207,6 +202,40 @@ impl Subjects {
     /// [`Error::is_unavailable`] if the store fails.
     pub async fn end_started_before(&self, instant: Timestamp) -> Result<(), Error> {
         self.engine.call(self.engine.index()?.end_started_before(instant, self.engine.now())).await
+    }
+}
+
+/// The end of all of a subject's sessions: log out everywhere, on a store that may not be able to tell where.
+///
+/// ```
+/// use cloakroom::{MemoryStore, Sessions, Subject};
+///
+/// # async fn demo() -> Result<(), cloakroom::Error> {
+/// let sessions = Sessions::builder(MemoryStore::new()).build()?;
+/// let revocations = sessions.revocations()?;
+/// revocations.end(&Subject::new("user-1815")?, None).await?;
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(demo()).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Revocations {
+    engine: Arc<Engine>,
+}
+
+impl Revocations {
+    /// Ends the subject's sessions but for `except`: log out everywhere, or everywhere else. It holds before this
+    /// returns, also for a login that is in progress. Answers which sessions were ended, or `None` if the store can't
+    /// tell.
+    ///
+    /// # Errors
+    /// [`Error::is_unavailable`] if the store fails; then some may have been ended.
+    pub async fn end(
+        &self,
+        subject: &Subject,
+        except: Option<SessionId>,
+    ) -> Result<Option<Vec<SessionId>>, Error> {
+        self.engine.end_subject(subject, except).await
     }
 }
 
@@ -383,13 +412,52 @@ impl Engine {
         }
     }
 
-    pub(crate) fn index(&self) -> Result<&dyn Index, Error> {
+    fn index(&self) -> Result<&dyn Index, Error> {
         self.store.index().ok_or_else(|| {
             Error::unsupported(format!(
-                "the {} store can't find sessions by their subject",
+                "the {} store can't list a subject's sessions: choose a store that can, or do without the list",
                 self.store.kind()
             ))
         })
+    }
+
+    fn revoke(&self) -> Result<&dyn Revoke, Error> {
+        self.store.revoke().ok_or_else(|| {
+            Error::unsupported(format!(
+                "the {} store can't end sessions by their subject: choose a store that can, or do without",
+                self.store.kind()
+            ))
+        })
+    }
+
+    async fn end_subject(
+        &self,
+        subject: &Subject,
+        except: Option<SessionId>,
+    ) -> Result<Option<Vec<SessionId>>, Error> {
+        let now = self.now();
+        let revocation = Revocation {
+            at: now,
+            except,
+            reason: EndReason::Revoked,
+            version: self.version()?,
+            tombstones_expire: now + self.policy.grace,
+        };
+        let ended = self.call(self.revoke()?.end_subject(subject, revocation, now)).await?;
+        match &ended {
+            Some(ids) => {
+                for id in ids {
+                    self.tell(EventKind::Ended(EndReason::Revoked), Some(*id), Some(subject));
+                }
+            }
+            None => self.tell(EventKind::Ended(EndReason::Revoked), None, Some(subject)),
+        }
+        if self.now() == now {
+            // A login that arrives within the revocation's own millisecond is withdrawn. One that is sent when this
+            // has returned must not be.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(ended)
     }
 }
 
@@ -403,6 +471,12 @@ impl fmt::Debug for Sessions {
 impl fmt::Debug for Subjects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subjects").field("store", &self.engine.store.kind()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Revocations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Revocations").field("store", &self.engine.store.kind()).finish_non_exhaustive()
     }
 }
 

@@ -78,6 +78,12 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// The end of all of a subject's sessions, if this kind of store can bring it about. Whoever can enumerate can; a
+    /// store that can't may have another way.
+    fn revoke(&self) -> Option<&dyn Revoke> {
+        self.index().map(|index| index as _)
+    }
+
     /// Looks for what is wrong, or could go wrong, with the engine and how it is set up: its version, clock, rights,
     /// durability and speed, as far as each applies. For people who set it up; it changes nothing that lasts.
     fn diagnose(&self, now: Timestamp) -> Answer<'_, Vec<Finding>> {
@@ -136,6 +142,10 @@ where
         (**self).carrier()
     }
 
+    fn revoke(&self) -> Option<&dyn Revoke> {
+        (**self).revoke()
+    }
+
     fn diagnose(&self, now: Timestamp) -> Answer<'_, Vec<Finding>> {
         (**self).diagnose(now)
     }
@@ -145,9 +155,30 @@ where
     }
 }
 
-/// The sessions of a subject: what a store offers that can enumerate. Reads are strongly consistent: a change that was
-/// answered is seen by every later call.
-pub trait Index: Send + Sync {
+/// Ending all of a subject's sessions: what a store offers even if it can't tell which they are. Strongly consistent: a
+/// change that was answered is seen by every later call.
+pub trait Revoke: Send + Sync {
+    /// Ends the subject's sessions but for `revocation.except`, and answers the ids of those it ended, or `None` if the
+    /// store can't tell: they have ended all the same, and to every later call each is gone. An [`Index`] can tell.
+    ///
+    /// The revocation is noted for [`Revoke::last_revocation`] before the first session ends, or together with it: a
+    /// login in progress is either ended here, or finds the note there.
+    fn end_subject(
+        &self,
+        subject: &Subject,
+        revocation: Revocation,
+        now: Timestamp,
+    ) -> Answer<'_, Option<Vec<SessionId>>>;
+
+    /// The last revocation noted for the subject, if it is younger than a day.
+    fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>>;
+}
+
+/// The sessions of a subject: what a store offers that can enumerate.
+///
+/// The end of everybody's sessions belongs here too. It needs something that every call sees and that is never lost,
+/// and a store without an index is one that may lose any of its entries.
+pub trait Index: Revoke {
     /// The subject's living sessions, ordered by id, at most `limit` of those whose id is greater than `after`. Over
     /// several pages, a session that lives all the while is listed exactly once.
     fn list(
@@ -157,19 +188,6 @@ pub trait Index: Send + Sync {
         limit: usize,
         now: Timestamp,
     ) -> Answer<'_, Vec<Summary>>;
-
-    /// Ends the subject's sessions but for `revocation.except`, and answers the ids of those it ended. The revocation
-    /// is noted first, for [`Index::last_revocation`], and the sessions are enumerated second: a login in progress
-    /// is either enumerated here, or finds the note there.
-    fn end_subject(
-        &self,
-        subject: &Subject,
-        revocation: Revocation,
-        now: Timestamp,
-    ) -> Answer<'_, Vec<SessionId>>;
-
-    /// The last revocation noted for the subject, if it is younger than a day.
-    fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>>;
 
     /// Ends every session that was created or last authenticated before this instant, without visiting each: to all
     /// later calls it is gone. Earlier instants than the last one are ignored.
@@ -216,7 +234,7 @@ pub struct Tombstone {
 /// The end of all of a subject's sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// When it was asked for. Whatever is enumerated ends, for clocks differ; the time is for logins in progress,
+    /// When it was asked for. Whatever the store finds ends, for clocks differ; the time is for logins in progress,
     /// which compare it with their request's arrival.
     pub at: Timestamp,
     /// The one session that stays.

@@ -5,6 +5,15 @@
 
 mod base64url;
 mod derive;
+mod list;
+mod log;
+mod node;
+mod overwritten;
+mod rings;
 mod seal;
+mod sessions;
 
+pub use node::Revocations;
+pub use rings::Rings;
 pub use seal::{Rejected, Salt, Sealer, sealed_len};
+pub use sessions::SealedSessions;

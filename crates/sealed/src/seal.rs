@@ -43,7 +43,7 @@ const CIPHERTEXT_AT: usize = COMMITMENT_AT + 32;
 const TAG_BYTES: usize = 16;
 
 /// What sealing adds, in bytes, before the text form.
-const OVERHEAD_BYTES: usize = CIPHERTEXT_AT + TAG_BYTES;
+pub(crate) const OVERHEAD_BYTES: usize = CIPHERTEXT_AT + TAG_BYTES;
 
 /// The longest sealed value that is looked at. Browsers keep 4096 bytes, name and value together.
 const VALUE_BYTES_MAX: usize = 4096;

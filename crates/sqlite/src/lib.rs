@@ -41,7 +41,7 @@ use std::{
 
 use cloakroom::{
     Error, Record, SessionId, Subject, Timestamp, Version,
-    store::{Answer, Index, Loaded, Revocation, Store, Summary, Swept, Tombstone, Written},
+    store::{Answer, Index, Loaded, Revocation, Revoke, Store, Summary, Swept, Tombstone, Written},
 };
 use rusqlite::Connection;
 use tokio::sync::{Mutex, mpsc, watch};
@@ -201,6 +201,23 @@ impl Store for SqliteStore {
     }
 }
 
+impl Revoke for SqliteStore {
+    fn end_subject(
+        &self,
+        subject: &Subject,
+        revocation: Revocation,
+        now: Timestamp,
+    ) -> Answer<'_, Option<Vec<SessionId>>> {
+        let subject = subject.clone();
+        self.write(move |db| statements::end_subject(db, &subject, &revocation, now).map(Some))
+    }
+
+    fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
+        let subject = subject.clone();
+        self.read(move |db| statements::last_revocation(db, &subject, now))
+    }
+}
+
 impl Index for SqliteStore {
     fn list(
         &self,
@@ -211,21 +228,6 @@ impl Index for SqliteStore {
     ) -> Answer<'_, Vec<Summary>> {
         let subject = subject.clone();
         self.read(move |db| statements::list(db, &subject, after, limit, now))
-    }
-
-    fn end_subject(
-        &self,
-        subject: &Subject,
-        revocation: Revocation,
-        now: Timestamp,
-    ) -> Answer<'_, Vec<SessionId>> {
-        let subject = subject.clone();
-        self.write(move |db| statements::end_subject(db, &subject, &revocation, now))
-    }
-
-    fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
-        let subject = subject.clone();
-        self.read(move |db| statements::last_revocation(db, &subject, now))
     }
 
     fn end_started_before(&self, instant: Timestamp, _now: Timestamp) -> Answer<'_, ()> {

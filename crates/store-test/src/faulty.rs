@@ -4,7 +4,7 @@ use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use cloakroom::{
     Error,
-    store::{Answer, Index, Loaded, Revocation, Store, Summary, Swept, Tombstone, Written},
+    store::{Answer, Index, Loaded, Revocation, Revoke, Store, Summary, Swept, Tombstone, Written},
 };
 use cloakroom_core::{Record, SessionId, Subject, Timestamp, Version};
 use parking_lot::Mutex;
@@ -48,9 +48,9 @@ pub enum Op {
     Sweep,
     /// [`Index::list`]
     List,
-    /// [`Index::end_subject`]
+    /// [`Revoke::end_subject`]
     EndSubject,
-    /// [`Index::last_revocation`]
+    /// [`Revoke::last_revocation`]
     LastRevocation,
     /// [`Index::end_started_before`]
     EndStartedBefore,
@@ -317,8 +317,33 @@ impl<S: Store> Store for FaultyStore<S> {
         self.0.inner.index().map(|_| self as _)
     }
 
+    fn revoke(&self) -> Option<&dyn Revoke> {
+        self.0.inner.revoke().map(|_| self as _)
+    }
+
     fn close(&self) -> Answer<'_, ()> {
         self.0.call(Op::Close, Store::close)
+    }
+}
+
+impl<S: Store> Revoke for FaultyStore<S> {
+    fn end_subject(
+        &self,
+        subject: &Subject,
+        revocation: Revocation,
+        now: Timestamp,
+    ) -> Answer<'_, Option<Vec<SessionId>>> {
+        let subject = subject.clone();
+        self.0.call(Op::EndSubject, move |inner| {
+            revoking(inner, |revoke| revoke.end_subject(&subject, revocation, now))
+        })
+    }
+
+    fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
+        let subject = subject.clone();
+        self.0.call(Op::LastRevocation, move |inner| {
+            revoking(inner, |revoke| revoke.last_revocation(&subject, now))
+        })
     }
 }
 
@@ -332,25 +357,6 @@ impl<S: Store> Index for FaultyStore<S> {
     ) -> Answer<'_, Vec<Summary>> {
         let subject = subject.clone();
         self.0.call(Op::List, move |inner| indexed(inner, |index| index.list(&subject, after, limit, now)))
-    }
-
-    fn end_subject(
-        &self,
-        subject: &Subject,
-        revocation: Revocation,
-        now: Timestamp,
-    ) -> Answer<'_, Vec<SessionId>> {
-        let subject = subject.clone();
-        self.0.call(Op::EndSubject, move |inner| {
-            indexed(inner, |index| index.end_subject(&subject, revocation, now))
-        })
-    }
-
-    fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
-        let subject = subject.clone();
-        self.0.call(Op::LastRevocation, move |inner| {
-            indexed(inner, |index| index.last_revocation(&subject, now))
-        })
     }
 
     fn end_started_before(&self, instant: Timestamp, now: Timestamp) -> Answer<'_, ()> {
@@ -368,5 +374,16 @@ fn indexed<'a, S: Store, T>(
     match inner.index() {
         Some(index) => call(index),
         None => Answer::ready(Err(Error::unsupported(format!("the {} store has no index", inner.kind())))),
+    }
+}
+
+/// The same of [`FaultyStore::revoke`].
+fn revoking<'a, S: Store, T>(
+    inner: &'a S,
+    call: impl FnOnce(&'a dyn Revoke) -> Answer<'a, T>,
+) -> Answer<'a, T> {
+    match inner.revoke() {
+        Some(revoke) => call(revoke),
+        None => Answer::ready(Err(Error::unsupported(format!("the {} store can't revoke", inner.kind())))),
     }
 }

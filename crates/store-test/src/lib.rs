@@ -22,7 +22,8 @@
 //!
 //! | declaration | meaning |
 //! |---|---|
-//! | `without: index` | `Store::index` answers `None`: the store can't enumerate. A case checks that it does. |
+//! | `without: index` | `Store::index` and `Store::revoke` answer `None`. A case checks that they do. |
+//! | `without: listing` | `Store::index` answers `None`, and `Store::revoke` doesn't: the store ends a subject's sessions and can't enumerate them. A case checks that it is so. |
 //! | `without: sweep` | The engine removes what has expired by itself. A case checks that a sweep does nothing. |
 //! | `durable` | What was acknowledged is found when the place is opened again, after a close. |
 //! | `shared` | Several stores can be open on the same place at once, by several processes. |

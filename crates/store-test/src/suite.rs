@@ -20,6 +20,9 @@ macro_rules! __declare {
     ([$harness:expr] $index:ident $sweep:ident $kept:ident $reach:ident; without: index $(, $($rest:tt)*)?) => {
         $crate::__declare! { [$harness] no_index $sweep $kept $reach; $($($rest)*)? }
     };
+    ([$harness:expr] $index:ident $sweep:ident $kept:ident $reach:ident; without: listing $(, $($rest:tt)*)?) => {
+        $crate::__declare! { [$harness] no_listing $sweep $kept $reach; $($($rest)*)? }
+    };
     ([$harness:expr] $index:ident $sweep:ident $kept:ident $reach:ident; without: sweep $(, $($rest:tt)*)?) => {
         $crate::__declare! { [$harness] $index no_sweep $kept $reach; $($($rest)*)? }
     };
@@ -109,7 +112,25 @@ macro_rules! __cases {
             model::random_operations_agree_with_a_model,
         }
     };
+    (revoke => $then:ident $with:tt) => {
+        $crate::$then! { $with
+            revoking::a7_4_2_all_sessions_of_a_revoked_subject_are_gone,
+            revoking::a7_4_3_the_one_excepted_stays_through_several_revocations,
+            revoking::a_revocation_goes_by_the_present_subject,
+            revoking::sessions_that_begin_after_a_revocation_live,
+            revoking::a7_4_2_no_login_gets_past_a_revocation,
+            revoking::a7_4_2_no_login_gets_past_a_revocation_held_up_at_any_await,
+            revoking::r_revive_a_revocation_beats_writes_in_progress,
+            revoking::r_revive_a_write_held_up_at_any_await_survives_no_revocation,
+            revoking::a_revocation_dropped_at_any_await_can_be_done_again,
+            revoking::of_racing_revocations_one_is_noted_and_all_hold,
+            revocation::the_last_revocation_is_noted,
+            revocation::a_revocation_is_remembered_for_a_day,
+            model::random_operations_with_revocations_agree_with_a_model,
+        }
+    };
     (index => $then:ident $with:tt) => {
+        $crate::__cases! { revoke => $then $with }
         $crate::$then! { $with
             listing::a7_5_2_a_subject_lists_its_own_sessions,
             listing::a_listing_is_ordered_and_paged_by_id,
@@ -125,8 +146,6 @@ macro_rules! __cases {
             revocation::end_subject_ends_only_what_lives,
             revocation::end_subject_goes_by_the_present_subject,
             revocation::end_subject_ends_a_thousand_sessions,
-            revocation::the_last_revocation_is_noted,
-            revocation::a_revocation_is_remembered_for_a_day,
             revocation::a7_4_5_sessions_started_before_an_instant_are_gone,
             revocation::a7_4_5_a_session_authenticated_since_the_instant_stays,
             revocation::r_revive_earlier_instants_are_ignored,
@@ -146,6 +165,15 @@ macro_rules! __cases {
             cancellation::end_subject_of_the_index_dropped_at_any_await_can_be_done_again,
             cancellation::end_started_before_of_the_index_dropped_at_any_await_can_be_done_again,
             model::random_operations_with_the_index_agree_with_a_model,
+        }
+    };
+    (no_listing => $then:ident $with:tt) => {
+        $crate::__cases! { revoke => $then $with }
+        $crate::__cases! { without_listing => $then $with }
+    };
+    (without_listing => $then:ident $with:tt) => {
+        $crate::$then! { $with
+            revoking::a_store_declared_without_listing_revokes_and_lists_nothing,
         }
     };
     (no_index => $then:ident $with:tt) => {
@@ -180,8 +208,14 @@ macro_rules! __cases {
             shared::a_close_of_one_leaves_the_other_open,
         }
     };
-    (shared index => $then:ident $with:tt) => {
+    (shared no_listing => $then:ident $with:tt) => {
         $crate::__cases! { shared no_index => $then $with }
+        $crate::$then! { $with
+            shared::a7_4_2_a_revocation_by_one_holds_for_the_other,
+        }
+    };
+    (shared index => $then:ident $with:tt) => {
+        $crate::__cases! { shared no_listing => $then $with }
         $crate::$then! { $with
             shared::the_index_is_one_to_both,
         }
@@ -196,8 +230,14 @@ macro_rules! __cases {
             durability::after_a_close_calls_fail,
         }
     };
-    (durable index => $then:ident $with:tt) => {
+    (durable no_listing => $then:ident $with:tt) => {
         $crate::__cases! { durable no_index => $then $with }
+        $crate::$then! { $with
+            durability::r_revive_a_revocation_holds_after_opening_again,
+        }
+    };
+    (durable index => $then:ident $with:tt) => {
+        $crate::__cases! { durable no_listing => $then $with }
         $crate::$then! { $with
             durability::the_index_is_there_after_opening_again,
         }
@@ -246,6 +286,7 @@ impl<H: Harness> Case<H> {
         let mut all = Vec::new();
         crate::__cases! { store => __list [all] }
         crate::__cases! { index => __list [all] }
+        crate::__cases! { without_listing => __list [all] }
         crate::__cases! { no_index => __list [all] }
         crate::__cases! { sweep => __list [all] }
         crate::__cases! { no_sweep => __list [all] }

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use cloakroom::{
     Error,
-    store::{Index, Loaded, Revocation, Store, Summary, Swept, Tombstone, Written},
+    store::{Index, Loaded, Revocation, Revoke, Store, Summary, Swept, Tombstone, Written},
 };
 use cloakroom_core::{Record, SessionId, Subject, Timestamp, Version};
 
@@ -73,7 +73,18 @@ impl<S: Store> Tested<S> {
 
     pub(crate) fn index(&self) -> &dyn Index {
         self.0.index().unwrap_or_else(|| {
-            panic!("the store has no index: declare it with `suite!(…, without: index)`, or answer one")
+            panic!(
+                "the store has no index: declare it with `suite!(…, without: index)`, or `without: listing` if it can \
+                 revoke all the same, or answer one"
+            )
+        })
+    }
+
+    pub(crate) fn revoke(&self) -> &dyn Revoke {
+        self.0.revoke().unwrap_or_else(|| {
+            panic!(
+                "the store can't revoke: declare it with `suite!(…, without: index)`, or answer that it can"
+            )
         })
     }
 
@@ -99,13 +110,20 @@ impl<S: Store> Tested<S> {
         revocation: Revocation,
         now: Timestamp,
     ) -> Vec<SessionId> {
-        let mut ended = answered("end_subject", self.index().end_subject(name, revocation, now).await);
+        let ended = answered("end_subject", self.index().end_subject(name, revocation, now).await);
+        let mut ended =
+            ended.unwrap_or_else(|| panic!("the store has an index, and can't tell which sessions it ended"));
         ended.sort_unstable();
         ended
     }
 
+    /// The same of a store that may not be able to tell which it ended.
+    pub(crate) async fn revoke_all(&self, name: &Subject, revocation: Revocation, now: Timestamp) {
+        answered("end_subject", self.revoke().end_subject(name, revocation, now).await);
+    }
+
     pub(crate) async fn last_revocation(&self, name: &Subject, now: Timestamp) -> Option<Revocation> {
-        answered("last_revocation", self.index().last_revocation(name, now).await)
+        answered("last_revocation", self.revoke().last_revocation(name, now).await)
     }
 
     pub(crate) async fn end_started_before(&self, instant: Timestamp, now: Timestamp) {

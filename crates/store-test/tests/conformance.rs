@@ -4,8 +4,8 @@ mod reference;
 
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
-use cloakroom::store::{Answer, Loaded, Store, Tombstone, Written};
-use cloakroom_core::{Record, SessionId, Timestamp, Version};
+use cloakroom::store::{Answer, Loaded, Revocation, Revoke, Store, Swept, Tombstone, Written};
+use cloakroom_core::{Record, SessionId, Subject, Timestamp, Version};
 use cloakroom_store_test::{Case, Harness, suite};
 use parking_lot::Mutex;
 use reference::{Reference, State};
@@ -70,6 +70,34 @@ mod bare {
     }
 }
 
+/// A store that ends a subject's sessions and can't list them.
+mod revoking {
+    use super::*;
+
+    async fn open() -> Revoking {
+        Revoking(Reference::slow())
+    }
+
+    suite!(open, without: listing);
+
+    mod durable_and_shared {
+        use super::*;
+
+        #[derive(Default)]
+        struct Unlisted(Kept);
+
+        impl Harness for Unlisted {
+            type Store = Revoking;
+
+            async fn open(&self) -> Revoking {
+                Revoking(self.0.open().await)
+            }
+        }
+
+        suite!(Unlisted::default(), durable, without: listing, shared);
+    }
+}
+
 struct Bare(Reference);
 
 impl Store for Bare {
@@ -99,6 +127,62 @@ impl Store for Bare {
 
     fn close(&self) -> Answer<'_, ()> {
         self.0.close()
+    }
+}
+
+struct Revoking(Reference);
+
+impl Store for Revoking {
+    fn kind(&self) -> &'static str {
+        "revoking"
+    }
+
+    fn load(&self, id: SessionId, now: Timestamp) -> Answer<'_, Loaded> {
+        self.0.load(id, now)
+    }
+
+    fn create(&self, record: Arc<Record>, now: Timestamp) -> Answer<'_, Written> {
+        self.0.create(record, now)
+    }
+
+    fn replace(&self, record: Arc<Record>, expected: Version, now: Timestamp) -> Answer<'_, Written> {
+        self.0.replace(record, expected, now)
+    }
+
+    fn touch(&self, id: SessionId, active: Timestamp, now: Timestamp) -> Answer<'_, Written> {
+        self.0.touch(id, active, now)
+    }
+
+    fn end(&self, tombstone: Tombstone, expected: Option<Version>, now: Timestamp) -> Answer<'_, Written> {
+        self.0.end(tombstone, expected, now)
+    }
+
+    fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, Swept> {
+        self.0.sweep(now, limit)
+    }
+
+    fn revoke(&self) -> Option<&dyn Revoke> {
+        Some(self)
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        self.0.close()
+    }
+}
+
+impl Revoke for Revoking {
+    fn end_subject(
+        &self,
+        subject: &Subject,
+        revocation: Revocation,
+        now: Timestamp,
+    ) -> Answer<'_, Option<Vec<SessionId>>> {
+        let ended = self.0.end_subject(subject, revocation, now);
+        Answer::later(async { ended.await.map(|_| None) })
+    }
+
+    fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
+        self.0.last_revocation(subject, now)
     }
 }
 

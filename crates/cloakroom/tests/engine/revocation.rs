@@ -1,8 +1,12 @@
 //! Ending sessions from elsewhere.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use cloakroom::{MemoryStore, Sessions, clock::ManualClock};
+use cloakroom::{
+    MemoryStore, Record, SessionId, Sessions, Subject, Timestamp, Version,
+    clock::ManualClock,
+    store::{Answer, Loaded, Revocation, Revoke, Store, Tombstone, Written},
+};
 
 use crate::browser::{Browser, subject};
 
@@ -104,4 +108,90 @@ async fn w_06_an_ended_session_is_dead_to_requests_under_way() {
     assert!(slow.commit().await.unwrap_err().is_lost());
     assert!(reader.commit().await.is_ok(), "who only read passes");
     assert!(!sessions.end(id).await.unwrap());
+}
+
+/// A store that can't enumerate; it may be able to revoke.
+struct Unlisted {
+    inner: MemoryStore,
+    revokes: bool,
+}
+
+impl Store for Unlisted {
+    fn kind(&self) -> &'static str {
+        "unlisted"
+    }
+
+    fn load(&self, id: SessionId, now: Timestamp) -> Answer<'_, Loaded> {
+        self.inner.load(id, now)
+    }
+
+    fn create(&self, record: Arc<Record>, now: Timestamp) -> Answer<'_, Written> {
+        self.inner.create(record, now)
+    }
+
+    fn replace(&self, record: Arc<Record>, expected: Version, now: Timestamp) -> Answer<'_, Written> {
+        self.inner.replace(record, expected, now)
+    }
+
+    fn touch(&self, id: SessionId, active: Timestamp, now: Timestamp) -> Answer<'_, Written> {
+        self.inner.touch(id, active, now)
+    }
+
+    fn end(&self, tombstone: Tombstone, expected: Option<Version>, now: Timestamp) -> Answer<'_, Written> {
+        self.inner.end(tombstone, expected, now)
+    }
+
+    fn revoke(&self) -> Option<&dyn Revoke> {
+        self.revokes.then_some(self as _)
+    }
+}
+
+impl Revoke for Unlisted {
+    fn end_subject(
+        &self,
+        subject: &Subject,
+        revocation: Revocation,
+        now: Timestamp,
+    ) -> Answer<'_, Option<Vec<SessionId>>> {
+        let ended = self.inner.end_subject(subject, revocation, now);
+        Answer::later(async { ended.await.map(|_| None) })
+    }
+
+    fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
+        self.inner.last_revocation(subject, now)
+    }
+}
+
+/// Log out everywhere needs no list: a store that can't enumerate offers it all the same, and the list is refused when
+/// it is asked for, at the start.
+#[tokio::test]
+async fn a7_4_2_a_store_that_cannot_list_ends_a_subjects_sessions() {
+    let clock = ManualClock::default();
+    let store = Unlisted { inner: MemoryStore::new(), revokes: true };
+    let sessions = Sessions::builder(store).clock(clock.clone()).build().unwrap();
+    let error = sessions.subjects().unwrap_err();
+    assert!(error.is_unsupported() && error.to_string().contains("unlisted"), "{error}");
+    let browsers = three_of_ada_and_one_of_grace(&sessions).await;
+    let current = browsers[0].request(&sessions).await.1.id();
+    let revocations = sessions.revocations().unwrap();
+    assert_eq!(revocations.end(&subject("ada"), current).await.unwrap(), None, "it can't tell which");
+    assert_eq!(living(&sessions, &browsers).await, [true, false, false, true]);
+
+    let mut browser = Browser::default();
+    let (login, session) = browser.request(&sessions).await;
+    session.login(subject("ada")).unwrap();
+    clock.advance(Duration::from_millis(10));
+    revocations.end(&subject("ada"), None).await.unwrap();
+    assert!(login.commit().await.unwrap_err().is_lost(), "a login in progress is withdrawn");
+    clock.advance(Duration::from_millis(10));
+    browser.login(&sessions, "ada").await;
+    assert!(browser.subject(&sessions).await.is_some(), "a later login isn't meant");
+}
+
+#[tokio::test]
+async fn what_a_store_cannot_do_is_refused_when_it_is_asked_for() {
+    let sessions = Sessions::builder(Unlisted { inner: MemoryStore::new(), revokes: false }).build().unwrap();
+    for error in [sessions.subjects().unwrap_err(), sessions.revocations().unwrap_err()] {
+        assert!(error.is_unsupported() && error.to_string().contains("unlisted"), "{error}");
+    }
 }

@@ -79,9 +79,12 @@ async fn what_one_store_ends_is_gone_in_the_other() {
         tombstones_expire: T0,
     };
     let name = Subject::new("revoked").unwrap();
-    assert_eq!(other.index().unwrap().end_subject(&name, revocation, T0).await.unwrap(), [id(2)]);
+    assert_eq!(
+        other.revoke().unwrap().end_subject(&name, revocation, T0).await.unwrap(),
+        Some([id(2)].into())
+    );
     assert!(!lives(&one, id(2)).await && lives(&one, id(3)).await);
-    assert_eq!(one.index().unwrap().last_revocation(&name, T0).await.unwrap(), Some(revocation));
+    assert_eq!(one.revoke().unwrap().last_revocation(&name, T0).await.unwrap(), Some(revocation));
 
     let instant = Timestamp::from_millis(T0.as_millis() + 1);
     one.index().unwrap().end_started_before(instant, T0).await.unwrap();

@@ -159,6 +159,25 @@ async fn fails<T>(operation: &str, call: impl Future<Output = Result<T, Error>>)
     }
 }
 
+/// A revocation holds, spares whom it spared, and is noted.
+pub async fn r_revive_a_revocation_holds_after_opening_again<H: Harness>(harness: H) {
+    let store = Tested::open(&harness).await;
+    let own: Vec<_> = (0..10).map(|n| session_of("user", n, T0)).collect();
+    for record in &own {
+        assert_eq!(store.create(record, T0).await, Written::Stored);
+    }
+    let note = revocation(T0, Some(own[0].id));
+    store.revoke_all(&subject("user"), note, T0).await;
+    let store = reopened(&harness, store).await;
+    for record in &own[1..] {
+        assert_eq!(store.replace(&changed(record), record.version, T0).await, Written::Gone);
+        let seen = store.load(record.id, T0).await;
+        assert!(!matches!(seen, Seen::Found(_)), "ended, and found after opening again: {seen:?}");
+    }
+    assert_eq!(store.load(own[0].id, T0).await, Seen::found(&own[0]));
+    assert_eq!(store.last_revocation(&subject("user"), T0).await, Some(note));
+}
+
 /// The index, the notes of revocations and the end of all are there too.
 pub async fn the_index_is_there_after_opening_again<H: Harness>(harness: H) {
     let store = Tested::open(&harness).await;

@@ -10,10 +10,11 @@ use crate::{
     tested::{Seen, Tested},
 };
 
-/// A store declared `without: index` answers that it has none.
+/// A store declared `without: index` answers that it has none, and that it can't revoke either.
 pub async fn a_store_declared_without_an_index_has_none<H: Harness>(harness: H) {
     let store = Tested::open(&harness).await;
     assert!(store.bare().index().is_none(), "the store has an index: remove `without: index`");
+    assert!(store.bare().revoke().is_none(), "the store can revoke: declare `without: listing` instead");
 }
 
 /// A user lists the sessions of her own, and no others: neither another user's nor anonymous ones. A summary tells

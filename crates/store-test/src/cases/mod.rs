@@ -14,6 +14,7 @@ pub mod model;
 pub mod records;
 pub mod replace;
 pub mod revocation;
+pub mod revoking;
 pub mod shared;
 pub mod sweep;
 pub mod touch;

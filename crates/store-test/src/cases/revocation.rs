@@ -125,7 +125,7 @@ pub async fn the_last_revocation_is_noted<H: Harness>(harness: H) {
         let now = T0 + seconds(n);
         let except = (n % 2 == 0).then(|| fixture::id(n));
         let noted = Revocation { reason, tombstones_expire: now + minutes(n), ..revocation(now, except) };
-        store.end_subject(&subject("user"), noted, now).await;
+        store.revoke_all(&subject("user"), noted, now).await;
         assert_eq!(store.last_revocation(&subject("user"), now).await, Some(noted));
         assert_eq!(store.last_revocation(&subject("other"), now).await, None);
     }
@@ -136,7 +136,7 @@ pub async fn the_last_revocation_is_noted<H: Harness>(harness: H) {
 pub async fn a_revocation_is_remembered_for_a_day<H: Harness>(harness: H) {
     let store = Tested::open(&harness).await;
     let noted = revocation(T0, None);
-    store.end_subject(&subject("user"), noted, T0 + seconds(2)).await;
+    store.revoke_all(&subject("user"), noted, T0 + seconds(2)).await;
     let day = seconds(86_400);
     for now in [T0 + minutes(1), T0 + IDLE, before(T0 + day, seconds(1)), before(T0 + day, MS)] {
         store.sweep_all(now).await;

@@ -79,6 +79,33 @@ pub async fn a_close_of_one_leaves_the_other_open<H: Harness>(harness: H) {
     assert_eq!(third.load(record.id, T0).await, Seen::found(&next));
 }
 
+/// A revocation by one holds for the other at once, also for sessions that the other has seen alive, and is noted for
+/// both.
+pub async fn a7_4_2_a_revocation_by_one_holds_for_the_other<H: Harness>(harness: H) {
+    let (one, other) = (Tested::open(&harness).await, Tested::open(&harness).await);
+    for n in 0..20 {
+        let name = format!("user-{n}");
+        let (record, spared) = (session_of(&name, 2 * n, T0), session_of(&name, 2 * n + 1, T0));
+        for (writer, record) in [(&one, &record), (&other, &spared)] {
+            assert_eq!(writer.create(record, T0).await, Written::Stored);
+        }
+        for store in [&one, &other] {
+            assert_eq!(store.load(record.id, T0).await, Seen::found(&record));
+            assert_eq!(store.load(spared.id, T0).await, Seen::found(&spared));
+        }
+        let note = revocation(T0, Some(spared.id));
+        one.revoke_all(&subject(&name), note, T0).await;
+        assert_eq!(other.replace(&changed(&record), record.version, T0).await, Written::Gone);
+        assert_eq!(other.touch(record.id, T0, T0).await, Written::Gone);
+        let seen = other.load(record.id, T0).await;
+        assert!(!matches!(seen, Seen::Found(_)), "ended by one, found by the other: {seen:?}");
+        assert_eq!(other.last_revocation(&subject(&name), T0).await, Some(note));
+        let next = changed(&spared);
+        assert_eq!(other.replace(&next, spared.version, T0).await, Written::Stored);
+        assert_eq!(one.load(spared.id, T0).await, Seen::found(&next));
+    }
+}
+
 /// The index, the notes of revocations and the end of all are the same to both.
 pub async fn the_index_is_one_to_both<H: Harness>(harness: H) {
     let (one, other) = (Tested::open(&harness).await, Tested::open(&harness).await);

@@ -99,6 +99,7 @@ pub(crate) enum Broken {
     // end_subject and its notes
     EndSubjectOnlyUnlists,
     EndSubjectIgnoresTheException,
+    EndSubjectEndsLaterOnes,
     EndSubjectEndsTheExpired,
     EndSubjectStopsAtAPage,
     EndSubjectNotesLast,

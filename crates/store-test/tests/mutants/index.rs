@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cloakroom::store::{Answer, Index, Revocation, Summary, Tombstone};
+use cloakroom::store::{Answer, Index, Revocation, Revoke, Summary, Tombstone};
 use cloakroom_core::{Record, SessionId, Subject, Timestamp};
 
 use crate::{
@@ -11,6 +11,57 @@ use crate::{
     reference::{Entry, State, left_by},
     steps::give_way,
 };
+
+impl Revoke for Mutant {
+    fn end_subject(
+        &self,
+        subject: &Subject,
+        revocation: Revocation,
+        now: Timestamp,
+    ) -> Answer<'_, Option<Vec<SessionId>>> {
+        if self.is(Broken::LocksStay) {
+            let subject = subject.clone();
+            return self.healthily(move |inner| inner.end_subject(&subject, revocation, now));
+        }
+        if self.is(Broken::EndSubjectNotesLast) {
+            return self.end_subject_and_note_last(subject.clone(), revocation, now);
+        }
+        let mut state = self.state();
+        self.note(&mut state, subject, revocation);
+        let mut ended = self.listed(&state, subject, now);
+        match self.broken {
+            Broken::EndSubjectIgnoresTheException => {}
+            _ => ended.retain(|record| revocation.except != Some(record.id)),
+        }
+        match self.broken {
+            Broken::EndSubjectStopsAtAPage => ended.truncate(100),
+            Broken::EndSubjectEndsTheExpired => ended = Self::all_of(&state, subject),
+            Broken::EndSubjectIsTwoSteps | Broken::EndSubjectIsHalved => {
+                drop(state);
+                return self.end_subject_in_two_steps(ended, revocation);
+            }
+            _ => {}
+        }
+        for record in &ended {
+            match self.broken {
+                Broken::EndSubjectOnlyUnlists => state.unlist(record),
+                _ => state.bury(record, left_by(&revocation, record.id)),
+            }
+        }
+        Answer::ready(Ok(Some(ended.iter().map(|record| record.id).collect())))
+    }
+
+    fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
+        if self.is(Broken::NotesStay) {
+            return Answer::ready(Ok(self.state().notes.get(subject).copied()));
+        }
+        if self.is(Broken::NotesAreNotShared) {
+            return Answer::ready(Ok(self.own.lock().notes.get(subject).copied()));
+        }
+        let subject = subject.clone();
+        self.healthily(move |inner| inner.last_revocation(&subject, now))
+    }
+}
 
 impl Index for Mutant {
     fn list(
@@ -52,55 +103,6 @@ impl Index for Mutant {
             page.iter_mut().for_each(|summary| summary.times.active = summary.times.created);
         }
         Answer::ready(Ok(page))
-    }
-
-    fn end_subject(
-        &self,
-        subject: &Subject,
-        revocation: Revocation,
-        now: Timestamp,
-    ) -> Answer<'_, Vec<SessionId>> {
-        if self.is(Broken::LocksStay) {
-            let subject = subject.clone();
-            return self.healthily(move |inner| inner.end_subject(&subject, revocation, now));
-        }
-        if self.is(Broken::EndSubjectNotesLast) {
-            return self.end_subject_and_note_last(subject.clone(), revocation, now);
-        }
-        let mut state = self.state();
-        self.note(&mut state, subject, revocation);
-        let mut ended = self.listed(&state, subject, now);
-        match self.broken {
-            Broken::EndSubjectIgnoresTheException => {}
-            _ => ended.retain(|record| revocation.except != Some(record.id)),
-        }
-        match self.broken {
-            Broken::EndSubjectStopsAtAPage => ended.truncate(100),
-            Broken::EndSubjectEndsTheExpired => ended = Self::all_of(&state, subject),
-            Broken::EndSubjectIsTwoSteps | Broken::EndSubjectIsHalved => {
-                drop(state);
-                return self.end_subject_in_two_steps(ended, revocation);
-            }
-            _ => {}
-        }
-        for record in &ended {
-            match self.broken {
-                Broken::EndSubjectOnlyUnlists => state.unlist(record),
-                _ => state.bury(record, left_by(&revocation, record.id)),
-            }
-        }
-        Answer::ready(Ok(ended.iter().map(|record| record.id).collect()))
-    }
-
-    fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
-        if self.is(Broken::NotesStay) {
-            return Answer::ready(Ok(self.state().notes.get(subject).copied()));
-        }
-        if self.is(Broken::NotesAreNotShared) {
-            return Answer::ready(Ok(self.own.lock().notes.get(subject).copied()));
-        }
-        let subject = subject.clone();
-        self.healthily(move |inner| inner.last_revocation(&subject, now))
     }
 
     fn end_started_before(&self, instant: Timestamp, now: Timestamp) -> Answer<'_, ()> {
@@ -189,7 +191,7 @@ impl Mutant {
         subject: Subject,
         revocation: Revocation,
         now: Timestamp,
-    ) -> Answer<'_, Vec<SessionId>> {
+    ) -> Answer<'_, Option<Vec<SessionId>>> {
         Answer::later(async move {
             let ended = {
                 let mut state = self.state();
@@ -201,7 +203,7 @@ impl Mutant {
             };
             give_way().await;
             self.state().notes.insert(subject, revocation);
-            Ok(ended.iter().map(|record| record.id).collect())
+            Ok(Some(ended.iter().map(|record| record.id).collect()))
         })
     }
 
@@ -210,7 +212,7 @@ impl Mutant {
         &self,
         found: Vec<Arc<Record>>,
         revocation: Revocation,
-    ) -> Answer<'_, Vec<SessionId>> {
+    ) -> Answer<'_, Option<Vec<SessionId>>> {
         Answer::later(async move {
             if self.is(Broken::EndSubjectIsHalved) {
                 found.iter().for_each(|record| drop(self.state().remove(record.id)));
@@ -220,7 +222,7 @@ impl Mutant {
                 let left: Tombstone = left_by(&revocation, record.id);
                 self.state().bury(record, left);
             }
-            Ok(found.iter().map(|record| record.id).collect())
+            Ok(Some(found.iter().map(|record| record.id).collect()))
         })
     }
 

@@ -33,6 +33,7 @@ const CAUGHT_BY: &[(Broken, &[&str])] = {
             Nothing,
             &[
                 "a_store_declared_without_an_index_has_none",
+                "a_store_declared_without_listing_revokes_and_lists_nothing",
                 "a_store_declared_without_a_sweep_removes_nothing",
             ],
         ),
@@ -244,13 +245,36 @@ const CAUGHT_BY: &[(Broken, &[&str])] = {
         ),
         (
             IndexKeepsTheFormerSubject,
-            &["the_index_follows_a_change_of_subject", "end_subject_goes_by_the_present_subject"],
+            &[
+                "the_index_follows_a_change_of_subject",
+                "end_subject_goes_by_the_present_subject",
+                "a_revocation_goes_by_the_present_subject",
+            ],
         ),
         (IndexGapsAtReplace, &["a_session_is_listed_while_a_write_to_it_is_held_up_at_any_await"]),
         (IndexFollowsLater, &["after_a_storm_the_index_agrees_with_the_records"]),
         (IndexComesAfterTheRecord, &["the_index_agrees_with_records_whose_writes_were_dropped"]),
-        (EndSubjectOnlyUnlists, &["a7_4_2_end_subject_ends_all_sessions_of_the_subject"]),
-        (EndSubjectIgnoresTheException, &["a7_4_3_end_subject_spares_the_one_excepted"]),
+        (
+            EndSubjectOnlyUnlists,
+            &[
+                "a7_4_2_end_subject_ends_all_sessions_of_the_subject",
+                "a7_4_2_all_sessions_of_a_revoked_subject_are_gone",
+                "a7_4_2_a_revocation_by_one_holds_for_the_other",
+                "r_revive_a_revocation_holds_after_opening_again",
+                "r_revive_a_revocation_beats_writes_in_progress",
+                "r_revive_a_write_held_up_at_any_await_survives_no_revocation",
+                "of_racing_revocations_one_is_noted_and_all_hold",
+                "random_operations_with_revocations_agree_with_a_model",
+            ],
+        ),
+        (
+            EndSubjectIgnoresTheException,
+            &[
+                "a7_4_3_end_subject_spares_the_one_excepted",
+                "a7_4_3_the_one_excepted_stays_through_several_revocations",
+            ],
+        ),
+        (EndSubjectEndsLaterOnes, &["sessions_that_begin_after_a_revocation_live"]),
         (EndSubjectEndsTheExpired, &["end_subject_ends_only_what_lives"]),
         (EndSubjectStopsAtAPage, &["end_subject_ends_a_thousand_sessions"]),
         (
@@ -258,6 +282,8 @@ const CAUGHT_BY: &[(Broken, &[&str])] = {
             &[
                 "a7_4_2_no_login_slips_past_a_revocation",
                 "a7_4_2_no_login_slips_past_a_revocation_held_up_at_any_await",
+                "a7_4_2_no_login_gets_past_a_revocation",
+                "a7_4_2_no_login_gets_past_a_revocation_held_up_at_any_await",
             ],
         ),
         (
@@ -297,6 +323,7 @@ const CAUGHT_BY: &[(Broken, &[&str])] = {
                 "a_touch_dropped_at_any_await_is_made_or_not",
                 "a_sweep_dropped_at_any_await_takes_nothing_that_lives",
                 "a_question_to_the_index_dropped_at_any_await_leaves_no_trace",
+                "a_revocation_dropped_at_any_await_can_be_done_again",
             ],
         ),
         (OpenForgetsTouches, &["what_was_acknowledged_is_there_after_opening_again"]),

@@ -53,6 +53,11 @@ impl Mutant {
             Broken::AbsoluteIsIgnored if now < times.active + Duration::from_secs(times.idle_s.into()) => {
                 times.created
             }
+            Broken::EndSubjectEndsLaterOnes
+                if record.subject.as_ref().is_some_and(|subject| state.notes.contains_key(subject)) =>
+            {
+                Timestamp::from_millis(u64::MAX)
+            }
             Broken::OwnClock => Timestamp::ZERO + SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
             _ => now,
         }

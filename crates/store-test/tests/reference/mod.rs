@@ -14,7 +14,7 @@ use std::{
 
 use cloakroom::{
     Error,
-    store::{Answer, Index, Loaded, Revocation, Store, Summary, Swept, Tombstone, Written},
+    store::{Answer, Index, Loaded, Revocation, Revoke, Store, Summary, Swept, Tombstone, Written},
 };
 use cloakroom_core::{Record, SessionId, Subject, Timestamp, Version};
 use parking_lot::Mutex;
@@ -112,6 +112,26 @@ impl Store for Reference {
     }
 }
 
+impl Revoke for Reference {
+    fn end_subject(
+        &self,
+        subject: &Subject,
+        revocation: Revocation,
+        now: Timestamp,
+    ) -> Answer<'_, Option<Vec<SessionId>>> {
+        let subject = subject.clone();
+        self.answer(move |state| Some(state.end_subject(&subject, revocation, now)))
+    }
+
+    fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
+        let subject = subject.clone();
+        self.answer(move |state| {
+            let note = state.notes.get(&subject).copied();
+            note.filter(|note| now.since(note.at) < Duration::from_secs(86_400))
+        })
+    }
+}
+
 impl Index for Reference {
     fn list(
         &self,
@@ -125,24 +145,6 @@ impl Index for Reference {
             let own = state.sessions_of(&subject, now).into_iter();
             let page = own.filter(|record| after.is_none_or(|after| record.id > after)).take(limit);
             page.map(|record| Summary::of(&record)).collect()
-        })
-    }
-
-    fn end_subject(
-        &self,
-        subject: &Subject,
-        revocation: Revocation,
-        now: Timestamp,
-    ) -> Answer<'_, Vec<SessionId>> {
-        let subject = subject.clone();
-        self.answer(move |state| state.end_subject(&subject, revocation, now))
-    }
-
-    fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
-        let subject = subject.clone();
-        self.answer(move |state| {
-            let note = state.notes.get(&subject).copied();
-            note.filter(|note| now.since(note.at) < Duration::from_secs(86_400))
         })
     }
 

@@ -1,0 +1,320 @@
+//! The carrier: sessions sealed into their cookies.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use cloakroom::{
+    CoreError, Error, Policy, Record, SessionId, Subject, Timestamp, Version,
+    carrier::{self, Carrier, Cut, FIXED_BYTES_MAX, Honour, Opened, Sealed, Stamp},
+    clock::{Clock, Entropy as _, OsEntropy, SystemClock},
+    event::Rejection,
+    keyring::KeyRing,
+    store::{Answer, Loaded, Store, Swept, Tombstone, Written},
+};
+
+use crate::{
+    list::Presented,
+    log::Log,
+    node::{Node, Revocations, Wish},
+    overwritten::Overwritten,
+    rings::Rings,
+    seal::{OVERHEAD_BYTES, Rejected},
+};
+
+/// Sessions that travel in their cookies, encrypted and authenticated: no store is asked when one is read or changed.
+///
+/// ```
+/// # async fn example(ring: cloakroom::keyring::KeyRing) -> Result<(), cloakroom::Error> {
+/// use cloakroom::{MemoryStore, Sessions};
+/// use cloakroom_sealed::{Revocations, SealedSessions};
+///
+/// // A store that all nodes share; one in memory will do for a single process.
+/// let list = Box::new(MemoryStore::new());
+/// let sealed = SealedSessions::with_list(ring, list, Revocations::default()).await?;
+/// let sessions = Sessions::builder(sealed).build()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct SealedSessions {
+    rings: Rings,
+    /// None: what was handed out can't be taken back.
+    node: Option<Arc<Node>>,
+    lifetime_max: Option<Duration>,
+    bound: OnceLock<Bound>,
+    overwritten: Overwritten,
+}
+
+/// What is known once the sessions are built.
+struct Bound {
+    cookie_name: Box<str>,
+    lifetime_max: Duration,
+}
+
+/// The most that browsers keep of a cookie, name and value together.
+const COOKIE_BYTES_MAX: usize = 4096;
+
+/// Left for a subject and a description of the client, which come on top of the data. A session with longer ones is
+/// refused when it is sealed, if they don't fit.
+const SUBJECT_BYTES: usize = 64;
+const CLIENT_BYTES: usize = 64;
+
+impl SealedSessions {
+    /// Sealed sessions whose logout, and all other revocations, are noted in a list in this store. Nodes that share the
+    /// store share the list.
+    ///
+    /// # Errors
+    /// [`Error::is_unsupported`] for a store that may forget what it acknowledged, as Memcached does;
+    /// [`Error::is_unavailable`] if it can't be reached.
+    pub async fn with_list(
+        ring: KeyRing,
+        store: Box<dyn Store>,
+        settings: Revocations,
+    ) -> Result<Self, Error> {
+        Self::with_list_and_clock(ring, store, settings, SystemClock).await
+    }
+
+    /// As [`SealedSessions::with_list`], with the clock that the sessions have: for tests that move the time.
+    ///
+    /// # Errors
+    /// Those of [`SealedSessions::with_list`].
+    pub async fn with_list_and_clock(
+        ring: KeyRing,
+        store: Box<dyn Store>,
+        settings: Revocations,
+        clock: impl Clock,
+    ) -> Result<Self, Error> {
+        if store.index().is_none() {
+            return Err(Error::unsupported(format!(
+                "the {} store can't hold the revocation list: it may forget entries, and revoked sessions would be \
+                 honoured again; choose one that can list a subject's sessions",
+                store.kind()
+            )));
+        }
+        let log = Log::new(store, |buffer| OsEntropy.fill(buffer));
+        let node = Node::start(log, settings, Box::new(clock)).await?;
+        Ok(Self::new(ring, Some(node)))
+    }
+
+    /// Sealed sessions that nothing can take back: `logout` deletes the browser's cookie, and a copy of it stays good
+    /// until it expires. So does every cookie from before a login or a rotation. Asking for a way to end a subject's
+    /// sessions fails.
+    #[must_use]
+    pub fn without_revocation(ring: KeyRing) -> Self {
+        Self::new(ring, None)
+    }
+
+    fn new(ring: KeyRing, node: Option<Arc<Node>>) -> Self {
+        Self {
+            rings: Rings::new(ring),
+            node,
+            lifetime_max: None,
+            bound: OnceLock::new(),
+            overwritten: Overwritten::default(),
+        }
+    }
+
+    /// The longest absolute timeout that a session may be given; the policy's by default. Revocations are kept, and
+    /// keys are, for this long.
+    #[must_use]
+    pub fn lifetime_max(mut self, lifetime_max: Duration) -> Self {
+        self.lifetime_max = Some(lifetime_max);
+        self
+    }
+
+    /// Seals under another state of the ring from now on.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] if the ring can't be used.
+    pub fn set_ring(&self, ring: KeyRing) -> Result<(), Error> {
+        self.rings.replace(ring)
+    }
+
+    /// What is asked for keys that aren't known, and told when the ring was found unchanged.
+    #[must_use]
+    pub fn rings(&self) -> &Rings {
+        &self.rings
+    }
+
+    fn bound(&self) -> Result<&Bound, Error> {
+        self.bound.get().ok_or_else(|| Error::invalid("sealed sessions must be built before they are used"))
+    }
+
+    /// The most bytes that fit into a cookie of this name before they are sealed.
+    fn plain_bytes_max(cookie_name: &str) -> usize {
+        let text = COOKIE_BYTES_MAX.saturating_sub(cookie_name.len());
+        (text * 3 / 4).saturating_sub(OVERHEAD_BYTES)
+    }
+
+    fn until(&self, now: Timestamp) -> Result<Timestamp, Error> {
+        Ok(now + self.bound()?.lifetime_max)
+    }
+}
+
+impl Carrier for SealedSessions {
+    fn bind(&self, cookie_name: &str, policy: &Policy) -> Result<(), Error> {
+        if policy.rotation_period.is_some() {
+            return Err(Error::invalid(
+                "sealed sessions have no secret to replace from time to time, and get a new cookie with every change: \
+                 leave the rotation period out",
+            ));
+        }
+        let lifetime_max = self.lifetime_max.unwrap_or(policy.lifetime.absolute());
+        if lifetime_max < policy.lifetime.absolute() {
+            return Err(Error::invalid("`lifetime_max` is shorter than the policy's absolute timeout"));
+        }
+        self.rings.bind(cookie_name)?;
+        let bound = Bound { cookie_name: cookie_name.into(), lifetime_max };
+        self.bound.set(bound).map_err(|_| {
+            Error::invalid("these sealed sessions are in use already: make others for another cookie")
+        })
+    }
+
+    fn data_bytes_max(&self, cookie_name: &str) -> usize {
+        Self::plain_bytes_max(cookie_name).saturating_sub(FIXED_BYTES_MAX + SUBJECT_BYTES + CLIENT_BYTES)
+    }
+
+    fn open(&self, value: &[u8], now: Timestamp) -> Result<Opened, Error> {
+        let plain = match self.rings.sealer()?.open(value) {
+            Ok(plain) => plain,
+            Err(Rejected::Malformed | Rejected::BadSeal) => return Ok(Opened::Rejected(Rejection::BadSeal)),
+            Err(Rejected::UnknownKey(_)) => {
+                self.rings.ask(now)?;
+                return Ok(Opened::Rejected(Rejection::UnknownKey));
+            }
+        };
+        // Sealed by a version of this library that wrote it in another form.
+        let Ok((record, stamp)) = carrier::decode(&plain) else {
+            return Ok(Opened::Rejected(Rejection::BadSeal));
+        };
+        if !record.is_alive(now) {
+            return Ok(Opened::Rejected(Rejection::Expired));
+        }
+        let honour = self.honour(&record, stamp, now)?;
+        Ok(Opened::Session(Arc::new(record), stamp, honour))
+    }
+
+    fn honour(&self, record: &Record, stamp: Stamp, now: Timestamp) -> Result<Honour, Error> {
+        let Some(node) = &self.node else { return Ok(Honour::Full) };
+        node.check(now)?;
+        let (id, subject, began) = (record.id, record.subject.as_ref(), record.times.created);
+        Ok(node.honour(&Presented { id, subject, began, stamp }, now))
+    }
+
+    fn begin(
+        &self,
+        id: SessionId,
+        subject: Option<&Subject>,
+        arrived: Timestamp,
+        now: Timestamp,
+    ) -> Result<Stamp, Error> {
+        let Some(node) = &self.node else { return Ok(Stamp::default()) };
+        node.check(now)?;
+        if let Some((at, except)) = subject.and_then(|subject| node.last_revocation(subject))
+            && at >= arrived
+            && except != Some(id)
+        {
+            return Err(Error::lost());
+        }
+        Ok(node.stamp(subject))
+    }
+
+    fn seal(&self, record: &Record, stamp: Stamp) -> Result<Sealed, Error> {
+        let bound = self.bound()?;
+        if record.times.lifetime().absolute() > bound.lifetime_max {
+            return Err(Error::invalid(format!(
+                "a session was given an absolute timeout over {} s: raise the sealed sessions' `lifetime_max`",
+                bound.lifetime_max.as_secs()
+            )));
+        }
+        let plain = carrier::encode(record, stamp)?;
+        let bytes_max = Self::plain_bytes_max(&bound.cookie_name);
+        if plain.len() > bytes_max {
+            let data = record.data.as_bytes().len();
+            let room = (bytes_max + data).saturating_sub(plain.len());
+            let entries = record.data.iter().map(|(name, value)| (name, value.len()));
+            return Err(CoreError::too_large(data, room, entries).into());
+        }
+        let mut salt = [0; 24];
+        OsEntropy.fill(&mut salt)?;
+        let value = self.rings.sealer()?.seal(&plain, &salt)?;
+        let is_overwriting = self.overwritten.note(record.id, stamp.generation, record.version);
+        Ok(Sealed { value, is_overwriting })
+    }
+
+    fn cut(&self, cut: Cut, now: Timestamp) -> Answer<'_, ()> {
+        let Some(node) = &self.node else { return Answer::ready(Ok(())) };
+        Answer::later(async move {
+            let Cut { session: id, least_generation: least, from, .. } = cut;
+            node.revoke(Wish::Session { id, least, from, until: self.until(now)? }).await
+        })
+    }
+}
+
+impl Store for SealedSessions {
+    fn kind(&self) -> &'static str {
+        "sealed"
+    }
+
+    /// Only the browser has it.
+    fn load(&self, _: SessionId, _: Timestamp) -> Answer<'_, Loaded> {
+        Answer::ready(Ok(Loaded::Absent))
+    }
+
+    fn create(&self, _: Arc<Record>, _: Timestamp) -> Answer<'_, Written> {
+        Answer::ready(Err(in_cookies()))
+    }
+
+    fn replace(&self, _: Arc<Record>, _: Version, _: Timestamp) -> Answer<'_, Written> {
+        Answer::ready(Err(in_cookies()))
+    }
+
+    fn touch(&self, _: SessionId, _: Timestamp, _: Timestamp) -> Answer<'_, Written> {
+        Answer::ready(Err(in_cookies()))
+    }
+
+    /// Whether there was a living session can't be told: it is ended if there was.
+    fn end(&self, tombstone: Tombstone, _: Option<Version>, now: Timestamp) -> Answer<'_, Written> {
+        let Some(node) = &self.node else { return Answer::ready(Err(irrevocable())) };
+        Answer::later(async move {
+            let until = self.until(now)?;
+            node.revoke(Wish::Session { id: tombstone.id, least: None, from: tombstone.at, until }).await?;
+            Ok(Written::Stored)
+        })
+    }
+
+    fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, Swept> {
+        let Some(node) = &self.node else { return Answer::ready(Ok(Swept::default())) };
+        Answer::later(async move {
+            let is_more = node.store().sweep(now, limit).await?.is_more;
+            // What expired there is parts of the list, and no session.
+            Ok(Swept { expired: Vec::new(), is_more })
+        })
+    }
+
+    fn carrier(&self) -> Option<&dyn Carrier> {
+        Some(self)
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        self.node.as_ref().map_or_else(|| Answer::ready(Ok(())), |node| node.close())
+    }
+}
+
+fn in_cookies() -> Error {
+    Error::unsupported("sealed sessions are in their cookies: there is nothing to store them in")
+}
+
+fn irrevocable() -> Error {
+    Error::unsupported(
+        "these sealed sessions have no revocation list, so none can be ended before it expires",
+    )
+}
+
+impl fmt::Debug for SealedSessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedSessions").field("is_revocable", &self.node.is_some()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,9 @@
+//! Sessions in sealed cookies, from request to response, on one node and on several.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
+
+mod cookies;
+mod fixture;
+mod outage;
+mod overflow;
+mod revocation;
+mod rotation;

@@ -1,0 +1,133 @@
+//! What was ended stays ended, on every node.
+
+use std::time::Duration;
+
+use cloakroom::event::{EventKind, Rejection};
+
+use crate::fixture::{Browser, COUNT, Fleet};
+
+#[tokio::test]
+async fn a_logout_ends_every_copy_of_the_cookie_on_every_node() {
+    let fleet = Fleet::new();
+    let (first, second) = (fleet.node().await, fleet.node().await);
+    let mut browser = Browser::default();
+    first.log_in(&mut browser, "ada").await;
+    let copy = browser.clone();
+    assert_eq!(second.user(&copy).await.as_deref(), Some("ada"));
+    first.visit(&mut browser, |session| session.logout()).await.unwrap();
+    assert!(browser.value.is_none());
+    assert_eq!(first.user(&copy).await, None, "at once where it was asked for");
+    assert!(first.events.has(&EventKind::Rejected(Rejection::Ended)));
+    assert!(second.comes_to_refuse(&copy).await);
+    // A node that starts later knows, too.
+    assert_eq!(fleet.node().await.user(&copy).await, None);
+}
+
+#[tokio::test]
+async fn a_write_under_way_at_a_logout_revives_nothing() {
+    let fleet = Fleet::new();
+    let (first, second) = (fleet.node().await, fleet.node().await);
+    for node in [&first, &second] {
+        let mut browser = Browser::default();
+        first.log_in(&mut browser, "ada").await;
+        let slow = node.request(&browser).await.unwrap();
+        let copy = browser.clone();
+        first.visit(&mut browser, |session| session.logout()).await.unwrap();
+        assert!(node.comes_to_refuse(&copy).await);
+        slow.session.update(COUNT, |count| *count += 1).unwrap();
+        assert!(slow.respond(&mut browser).await.unwrap_err().is_lost());
+        assert!(browser.value.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_login_makes_the_cookie_before_it_worthless() {
+    let fleet = Fleet::new();
+    let node = fleet.node().await;
+    let mut browser = Browser::default();
+    node.visit(&mut browser, |session| session.update(COUNT, |count| *count += 1)).await.unwrap();
+    let planted = browser.clone();
+    node.log_in(&mut browser, "ada").await;
+    assert_eq!(node.request(&planted).await.unwrap().session.get(COUNT).unwrap(), None);
+    assert!(node.events.has(&EventKind::Rejected(Rejection::Superseded)));
+    assert_eq!(node.user(&browser).await.as_deref(), Some("ada"));
+
+    // Logging in again does the same to the cookie of the first login.
+    let first = browser.clone();
+    node.log_in(&mut browser, "ada").await;
+    assert_eq!((node.user(&first).await, node.user(&browser).await.as_deref()), (None, Some("ada")));
+}
+
+#[tokio::test]
+async fn a_login_over_another_users_session_ends_it() {
+    let fleet = Fleet::new();
+    let node = fleet.node().await;
+    let mut browser = Browser::default();
+    node.log_in(&mut browser, "ada").await;
+    let ada = browser.clone();
+    node.log_in(&mut browser, "bob").await;
+    assert_eq!((node.user(&ada).await, node.user(&browser).await.as_deref()), (None, Some("bob")));
+}
+
+#[tokio::test]
+async fn one_session_can_be_ended_by_its_id() {
+    let fleet = Fleet::new();
+    let (first, second) = (fleet.node().await, fleet.node().await);
+    let mut browser = Browser::default();
+    first.log_in(&mut browser, "ada").await;
+    let id = first.request(&browser).await.unwrap().session.id().unwrap();
+    assert!(second.sessions.end(id).await.unwrap());
+    assert_eq!(second.user(&browser).await, None);
+    assert!(first.comes_to_refuse(&browser).await);
+}
+
+#[tokio::test]
+async fn what_follows_a_logout_belongs_to_a_new_session() {
+    let fleet = Fleet::new();
+    let node = fleet.node().await;
+    let mut browser = Browser::default();
+    node.log_in(&mut browser, "ada").await;
+    let copy = browser.clone();
+    let flash = |session: &cloakroom::Session| {
+        session.logout()?;
+        session.insert(COUNT, &7)
+    };
+    node.visit(&mut browser, flash).await.unwrap();
+    let request = node.request(&browser).await.unwrap();
+    assert_eq!((request.session.get(COUNT).unwrap(), request.session.subject()), (Some(7), None));
+    assert_eq!(node.user(&copy).await, None);
+}
+
+#[tokio::test]
+async fn many_revocations_at_once_from_two_nodes_are_all_held() {
+    let fleet = Fleet::new();
+    let nodes = [fleet.node().await, fleet.node().await];
+    let mut browsers = vec![Browser::default(); 300];
+    for browser in &mut browsers {
+        nodes[0].log_in(browser, "ada").await;
+    }
+    let copies = browsers.clone();
+    let logouts = browsers.iter_mut().enumerate().map(|(turn, browser)| {
+        let node = &nodes[turn % 2];
+        async move { node.visit(browser, |session| session.logout()).await.unwrap() }
+    });
+    futures_util::future::join_all(logouts).await;
+    let later = fleet.node().await;
+    for copy in &copies {
+        assert!(nodes[0].comes_to_refuse(copy).await && nodes[1].comes_to_refuse(copy).await);
+        assert_eq!(later.user(copy).await, None);
+    }
+}
+
+#[tokio::test]
+async fn an_entry_is_forgotten_when_its_cookies_have_expired_anyway() {
+    let fleet = Fleet::new();
+    let node = fleet.node().await;
+    let mut browser = Browser::default();
+    node.log_in(&mut browser, "ada").await;
+    let copy = browser.clone();
+    node.visit(&mut browser, |session| session.logout()).await.unwrap();
+    fleet.advance(Duration::from_secs(86_400)).await;
+    assert_eq!(node.user(&copy).await, None);
+    assert_eq!(fleet.node().await.user(&copy).await, None);
+}
