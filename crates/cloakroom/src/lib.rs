@@ -36,6 +36,7 @@ mod deadline;
 mod error;
 pub mod event;
 pub mod exchange;
+pub mod keyring;
 mod keys;
 mod memory;
 mod session;
@@ -45,7 +46,7 @@ mod sweep;
 
 pub use cloakroom_core::{
     Data, Error as CoreError, Key, Lifetime, Policy, Record, SessionId, Subject, Timestamp, Version, cookie,
-    keyring, policy::CarryOver,
+    policy::CarryOver,
 };
 pub use error::Error;
 pub use exchange::Exchange;

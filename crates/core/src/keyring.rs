@@ -102,7 +102,7 @@ impl fmt::Debug for Key {
 /// const HOUR: Duration = Duration::from_secs(3600);
 /// let start = Timestamp::from_millis(0);
 /// let (first, second) = (KeyId::from_bytes([1; 4]), KeyId::from_bytes([2; 4]));
-/// let mut ring = KeyRing::new(first, Material::new(random(1))?, start);
+/// let mut ring = KeyRing::new(first, Material::new(random(1))?, start)?;
 ///
 /// // Publish, wait until every node has it, promote; remove when nothing that the old key sealed can live.
 /// let schedule = Schedule::new(30 * 24 * HOUR, HOUR, 24 * HOUR)?;
@@ -127,10 +127,25 @@ impl KeyRing {
     pub const KEYS_MAX: usize = 32;
 
     /// A ring of one key, which is its primary.
-    #[must_use]
-    pub fn new(id: KeyId, material: Material, now: Timestamp) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] for the id `00000000`, which stands for no key.
+    pub fn new(id: KeyId, material: Material, now: Timestamp) -> Result<Self, Error> {
         let now = whole_second(now);
-        Self { keys: vec![Key { id, material, state: State::Primary, created: now, since: now }] }
+        let mut ring = Self { keys: Vec::new() };
+        ring.add(Key { id, material, state: State::Primary, created: now, since: now })?;
+        Ok(ring)
+    }
+
+    /// Whether the other ring has the same keys in the same states.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.keys.len() == other.keys.len()
+            && self.keys.iter().zip(&other.keys).all(|(one, other)| {
+                (one.id, one.state, one.created, one.since)
+                    == (other.id, other.state, other.created, other.since)
+                    && one.material.is_same(&other.material)
+            })
     }
 
     /// The key that seals.
@@ -184,7 +199,7 @@ impl KeyRing {
         if now < due {
             return Err(Error::invalid(format!(
                 "the key {id} may be promoted from {} on: until then, a node may not have it",
-                text::format_time(due)
+                due
             )));
         }
         self.make_primary(id, now);
@@ -209,7 +224,7 @@ impl KeyRing {
                 if now < due {
                     return Err(Error::invalid(format!(
                         "the key {id} may be removed from {} on: what it sealed can live until then",
-                        text::format_time(due)
+                        due
                     )));
                 }
             }
@@ -257,6 +272,9 @@ impl KeyRing {
                 "a ring holds {} keys at most: remove those that have retired",
                 Self::KEYS_MAX
             )));
+        }
+        if key.id == KeyId::NONE {
+            return Err(Error::invalid("the key id 00000000 stands for no key: draw another"));
         }
         if self.key(key.id).is_some() {
             return Err(Error::invalid(format!("the key id {} is in the ring twice", key.id)));

@@ -16,7 +16,8 @@ const SAMPLES: usize = 9;
 fn main() {
     let mut random = [0; 32];
     getrandom::fill(&mut random).unwrap();
-    let ring = KeyRing::new(KeyId::from_bytes([7; 4]), Material::new(random).unwrap(), Timestamp::ZERO);
+    let material = Material::new(random).unwrap();
+    let ring = KeyRing::new(KeyId::from_bytes([7; 4]), material, Timestamp::ZERO).unwrap();
     let sealer = Sealer::new(Arc::new(ring), "__Host-session", "session").unwrap();
     let bare = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &random).unwrap());
     let plaintext = [0x5a; 256];

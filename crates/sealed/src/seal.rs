@@ -73,7 +73,8 @@ pub const fn sealed_len(plaintext_bytes: usize) -> usize {
 ///
 /// # fn random<const N: usize>() -> [u8; N] { let mut bytes = [0; N]; getrandom::fill(&mut bytes).unwrap(); bytes }
 /// let material = Material::new(random())?;
-/// let ring = Arc::new(KeyRing::new(KeyId::from_bytes(random()), material, Timestamp::from_millis(0)));
+/// let ring = KeyRing::new(KeyId::from_bytes(random()), material, Timestamp::from_millis(0))?;
+/// let ring = Arc::new(ring);
 /// let sealer = Sealer::new(ring.clone(), "__Host-session", "session")?;
 ///
 /// let value = sealer.seal(b"two umbrellas", &random())?;

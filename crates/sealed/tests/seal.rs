@@ -25,7 +25,7 @@ fn second() -> Material {
 }
 
 fn ring(id: KeyId, material: Material) -> Arc<KeyRing> {
-    Arc::new(KeyRing::new(id, material, Timestamp::ZERO))
+    Arc::new(KeyRing::new(id, material, Timestamp::ZERO).unwrap())
 }
 
 fn sealer() -> Sealer {
@@ -179,7 +179,7 @@ fn a_key_seals_while_primary_opens_while_retiring_and_is_unknown_when_removed() 
     let next = KeyId::from_bytes([5; 4]);
     let make = |ring: &KeyRing| Sealer::new(Arc::new(ring.clone()), "__Host-session", "session").unwrap();
 
-    let mut ring = KeyRing::new(ID, first(), Timestamp::ZERO);
+    let mut ring = KeyRing::new(ID, first(), Timestamp::ZERO).unwrap();
     let before = make(&ring);
     let old_value = before.seal(b"x", &random()).unwrap();
     ring.publish(next, second(), Timestamp::ZERO + HOUR).unwrap();

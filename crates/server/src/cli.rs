@@ -5,13 +5,17 @@ use std::path::PathBuf;
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
+use cloakroom::keyring::{KeyId, Schedule};
+
+use crate::keys;
 use crate::settings::{Flags, KEYS};
 
 /// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Serve,
     CheckConfig,
+    Keys(keys::Request),
 }
 
 /// Parses the command line; on `--help`, `--version` or a mistake it says so and ends the process (with 2 for a
@@ -20,6 +24,11 @@ pub(crate) fn parse() -> (Command, Flags) {
     let matches = command().get_matches();
     let (command, matches) = match matches.subcommand() {
         Some(("check-config", inner)) => (Command::CheckConfig, inner),
+        Some(("keys", inner)) => match inner.subcommand().and_then(|(verb, inner)| keys_request(verb, inner))
+        {
+            Some((request, inner)) => (Command::Keys(request), inner),
+            None => (Command::Serve, inner),
+        },
         Some((_, inner)) => (Command::Serve, inner),
         None => (Command::Serve, &matches),
     };
@@ -44,12 +53,87 @@ fn command() -> clap::Command {
             clap::Command::new("check-config")
                 .about("Print the settings in effect, or what is wrong with them"),
         )
+        .subcommand(keys_command())
         .arg(
             config.value_parser(value_parser!(PathBuf)).help(
                 "The settings file [default: cloakroom.toml, where there is one] [env: CLOAKROOM_CONFIG]",
             ),
         )
         .args(settings)
+}
+
+fn keys_command() -> clap::Command {
+    let ring = Arg::new("ring")
+        .long("ring")
+        .value_name("FILE")
+        .global(true)
+        .value_parser(value_parser!(PathBuf))
+        .help(format!(
+            "The ring's file [default: {}]; `new` takes - for standard output",
+            keys::FILE_DEFAULT
+        ));
+    let dry_run = Arg::new("dry_run")
+        .long("dry-run")
+        .global(true)
+        .action(ArgAction::SetTrue)
+        .help("Say what would be done, and do nothing");
+    let seconds = |name: &'static str, flag: &'static str, help: &'static str| {
+        let positive = value_parser!(u64).range(1..);
+        Arg::new(name).long(flag).value_name("SECONDS").global(true).value_parser(positive).help(help)
+    };
+    let delay = seconds(
+        "publish_delay_s",
+        "publish-delay-s",
+        "How long a key is known before it seals [default: 3600]",
+    );
+    let lifetime = seconds(
+        "lifetime_max_s",
+        "lifetime-max-s",
+        "The longest that any session lives [default: session.absolute_timeout_s]",
+    );
+    let id = Arg::new("id").value_name("ID").required(true).value_parser(|text: &str| text.parse::<KeyId>());
+    let compromised = Arg::new("compromised").long("compromised").action(ArgAction::SetTrue).help(
+        "Others may have the key: remove it at once, and with it every session that rests on it; if it is the primary, a \
+         new key takes its place",
+    );
+    clap::Command::new("keys")
+        .about("Make, list and rotate the keys that seal cookies and authenticate stored sessions")
+        .subcommand_required(true)
+        .args([ring, dry_run, delay, lifetime])
+        .subcommand(clap::Command::new("new").about("Make a ring of one key; never over another ring"))
+        .subcommand(
+            clap::Command::new("list").about("Show the keys' ids, states and times, and never the keys"),
+        )
+        .subcommand(clap::Command::new("rotate").about(
+            "Take the next step of a rotation: publish a new key, or promote the one that is published",
+        ))
+        .subcommand(
+            clap::Command::new("retire")
+                .about("Remove a key that is pending, or that has retired for long enough")
+                .args([id, compromised]),
+        )
+}
+
+fn keys_request<'a>(verb: &str, matches: &'a ArgMatches) -> Option<(keys::Request, &'a ArgMatches)> {
+    let verb = match verb {
+        "new" => keys::Verb::New,
+        "list" => keys::Verb::List,
+        "rotate" => keys::Verb::Rotate,
+        "retire" => keys::Verb::Retire {
+            id: *matches.get_one("id")?,
+            is_compromised: matches.get_flag("compromised"),
+        },
+        _ => return None,
+    };
+    let seconds = |name| matches.get_one::<u64>(name).copied();
+    let request = keys::Request {
+        verb,
+        ring: matches.get_one::<PathBuf>("ring").cloned(),
+        is_dry_run: matches.get_flag("dry_run"),
+        publish_delay_s: seconds("publish_delay_s").unwrap_or(Schedule::PUBLISH_DELAY_DEFAULT.as_secs()),
+        lifetime_max_s: seconds("lifetime_max_s"),
+    };
+    Some((request, matches))
 }
 
 fn flags(matches: &ArgMatches) -> Flags {

@@ -3,6 +3,7 @@
 mod account;
 mod cli;
 mod http;
+mod keys;
 mod page;
 mod run;
 mod sessions;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     };
     let ended = match command {
         Command::CheckConfig => write!(io::stdout(), "{settings}").map_err(run::Failure::from),
+        Command::Keys(request) => keys::run(&request, settings.absolute_timeout_s.value),
         Command::Serve => run::run(&settings, rules),
     };
     match ended {

@@ -116,6 +116,12 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl From<cloakroom::Error> for Failure {
+    fn from(error: cloakroom::Error) -> Self {
+        Self::Sessions(error)
+    }
+}
+
 impl Display for Failure {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         match self {

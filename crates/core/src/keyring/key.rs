@@ -24,6 +24,9 @@ use crate::{Error, hmac::hmac};
 pub struct KeyId([u8; 4]);
 
 impl KeyId {
+    /// No key: what isn't keyed has this in the place of an id.
+    pub(crate) const NONE: Self = Self([0; 4]);
+
     /// The id made of these bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 4]) -> Self {

@@ -115,7 +115,7 @@ impl KeyRing {
     ///
     /// # let random = std::array::from_fn(|i| (i as u8).wrapping_mul(37) ^ (i * i) as u8);
     /// let start = Timestamp::from_millis(0);
-    /// let ring = KeyRing::new(KeyId::from_bytes([1; 4]), Material::new(random)?, start);
+    /// let ring = KeyRing::new(KeyId::from_bytes([1; 4]), Material::new(random)?, start)?;
     /// let schedule = Schedule::for_lifetime(Duration::from_secs(24 * 3600))?;
     ///
     /// let plan = ring.plan(start, &schedule);
@@ -179,9 +179,9 @@ mod tests {
     #[test]
     fn a_year_of_automatic_rotation() {
         let schedule = Schedule::for_lifetime(DAY).unwrap();
-        let (id, material) = fresh(0);
+        let (id, material) = fresh(u32::MAX);
         let (mut now, mut count) = (Timestamp::ZERO, 0);
-        let mut ring = KeyRing::new(id, material, now);
+        let mut ring = KeyRing::new(id, material, now).unwrap();
         while now < Timestamp::ZERO + 365 * DAY {
             let plan = ring.plan(now, &schedule);
             carry_out(&mut ring, &plan.steps, now, &schedule, &mut count);
@@ -201,9 +201,9 @@ mod tests {
             every in 2u32..1000, delay in 1u32..100, lifetime in 1u32..3000,
         ) {
             let Ok(schedule) = Schedule::new(every * HOUR, delay * HOUR, lifetime * HOUR) else { return Ok(()) };
-            let (id, material) = fresh(0);
+            let (id, material) = fresh(u32::MAX);
             let (mut now, mut count) = (Timestamp::ZERO, 0);
-            let mut ring = KeyRing::new(id, material, now);
+            let mut ring = KeyRing::new(id, material, now).unwrap();
             for gap in gaps {
                 now = now + gap * HOUR;
                 let before = ring.clone();

@@ -15,6 +15,8 @@ use super::key::{self, Key};
 const FILE_DEFAULT: &str = "cloakroom.toml";
 /// Names the file, as `--config` does. It is no setting: a file can't name itself.
 const FILE_VARIABLE: &str = "CLOAKROOM_CONFIG";
+/// Holds a key ring, as a file of one does. It is no setting: keys don't belong into a settings file.
+const KEYS_VARIABLE: &str = crate::keys::VARIABLE;
 /// A settings file is a page of text; more than this is something else given by mistake.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -100,7 +102,7 @@ impl Layers {
 
     fn add_environment(&mut self, environment: &[(String, String)]) {
         let ours = environment.iter().filter(|(name, _)| name.starts_with(key::VARIABLE_PREFIX));
-        for (name, value) in ours.filter(|(name, _)| name != FILE_VARIABLE) {
+        for (name, value) in ours.filter(|(name, _)| name != FILE_VARIABLE && name != KEYS_VARIABLE) {
             if let Some(key) = key::ALL.into_iter().find(|key| key.variable() == *name) {
                 self.put(key, Raw::Untyped(value.clone()), Origin::Variable(name.clone()));
             } else if let Some(near) = key::nearest(name, key::ALL.into_iter().map(Key::variable)) {

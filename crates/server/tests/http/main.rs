@@ -10,6 +10,7 @@ mod visitor;
 mod account;
 mod cart;
 mod guards;
+mod keys;
 mod pages;
 mod settings;
 mod stopping;

@@ -1,0 +1,314 @@
+//! A ring in a file that its owner alone can read.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use cloakroom_core::keyring::KeyRing;
+
+use super::{RingSource, fresh_key};
+use crate::{
+    Error,
+    clock::{Clock, OsEntropy, SystemClock},
+    store::Answer,
+};
+
+/// A ring in a file of this machine, or of a file system that the fleet shares.
+///
+/// Changes replace the file whole, so a reader sees the old ring or the new one; those who change it take turns by
+/// locking a file beside it.
+#[derive(Clone, Debug)]
+pub struct RingFile {
+    path: PathBuf,
+}
+
+/// More than any ring has. What is longer is some other file.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+impl RingFile {
+    /// The ring at this path, which need not exist yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a ring of one fresh key, and keeps it in a new file.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] if there is a file already, or none can be made there; [`Error::is_entropy`] if there
+    /// are no random bytes.
+    pub fn create(&self) -> Result<KeyRing, Error> {
+        let (id, material) = fresh_key(&OsEntropy)?;
+        let ring = KeyRing::new(id, material, SystemClock.now())?;
+        let _turn = self.lock()?;
+        if self.path.exists() {
+            return Err(Error::invalid(format!(
+                "{} exists: keys are never overwritten; rotate them, or name another file",
+                self.path.display()
+            )));
+        }
+        self.write(&ring)?;
+        Ok(ring)
+    }
+
+    /// Reads the ring.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] if there is no file, it is no ring, or others than its owner and group may read it;
+    /// [`Error::is_unavailable`] if reading fails.
+    pub fn read(&self) -> Result<KeyRing, Error> {
+        let shown = self.path.display();
+        let file = File::open(&self.path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                Error::invalid(format!("there is no key ring at {shown}: make one with `cloakroom keys new`"))
+            }
+            io::ErrorKind::PermissionDenied => Error::invalid(format!(
+                "the key ring {shown} can't be read by this user: make it the file's owner"
+            )),
+            _ => Error::unavailable(format!("the key ring {shown} can't be read"), error),
+        })?;
+        let failed = |error| Error::unavailable(format!("the key ring {shown} can't be read"), error);
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "{shown} is no key ring: give the path of the file with the keys"
+            )));
+        }
+        self.check_rights(&metadata)?;
+        let mut bytes = Vec::new();
+        file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Error::invalid(format!("{shown} is no key ring: it isn't text")))?;
+        KeyRing::parse(&text).map_err(|error| Error::invalid(format!("{shown}: {error}")))
+    }
+
+    /// Keeps another ring in its place, unless it isn't the expected one any more; `false` if it isn't. The new ring
+    /// is on the disk when this returns.
+    ///
+    /// # Errors
+    /// As [`RingFile::read`]; [`Error::is_unavailable`] if writing fails: the old ring is kept then.
+    pub fn replace(&self, expected: &KeyRing, ring: &KeyRing) -> Result<bool, Error> {
+        let _turn = self.lock()?;
+        if !self.read()?.is_same(expected) {
+            return Ok(false);
+        }
+        self.write(ring)?;
+        Ok(true)
+    }
+
+    #[cfg(unix)]
+    fn check_rights(&self, metadata: &fs::Metadata) -> Result<(), Error> {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        // A group may read it, as secrets mounted into a container are; nobody else, and only the owner may write.
+        let mode = metadata.permissions().mode();
+        if mode & 0o027 == 0 {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "others than its owner can read or write the key ring {0} (mode {1:03o}), and forge sessions: run \
+             `chmod 600 {0}`, and rotate the keys if somebody may have read them",
+            self.path.display(),
+            mode & 0o777
+        )))
+    }
+
+    #[cfg(not(unix))]
+    fn check_rights(&self, _: &fs::Metadata) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn write(&self, ring: &KeyRing) -> Result<(), Error> {
+        let path = self.target();
+        let new = beside(&path, ".new");
+        self.write_to(ring, &new, &path).map_err(|error| {
+            let _ = fs::remove_file(&new);
+            Error::unavailable(
+                format!("the key ring {} can't be written: {error}", self.path.display()),
+                error,
+            )
+        })
+    }
+
+    fn write_to(&self, ring: &KeyRing, new: &Path, path: &Path) -> io::Result<()> {
+        // Left behind by a process that was killed. The lock is ours.
+        if new.exists() {
+            fs::remove_file(new)?;
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(new)?;
+        file.write_all(ring.expose().as_bytes())?;
+        file.sync_all()?;
+        drop(file);
+        fs::rename(new, path)?;
+        // The name is on the disk when its folder is.
+        #[cfg(unix)]
+        File::open(folder_of(path))?.sync_all()?;
+        Ok(())
+    }
+
+    /// The file itself, where the path is a link to it: a link is to stay one.
+    fn target(&self) -> PathBuf {
+        fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone())
+    }
+
+    /// Waits for its turn to change the ring. The turn ends when the answer is dropped.
+    fn lock(&self) -> Result<File, Error> {
+        let lock = beside(&self.target(), ".lock");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&lock).and_then(|file| file.lock().map(|()| file));
+        file.map_err(|error| {
+            Error::invalid(format!(
+                "the key ring {} can't be changed, for the lock file {} can't be had: {error}",
+                self.path.display(),
+                lock.display()
+            ))
+        })
+    }
+}
+
+impl RingSource for RingFile {
+    fn load(&self) -> Answer<'_, KeyRing> {
+        let file = self.clone();
+        Answer::later(in_background(move || file.read()))
+    }
+
+    fn replace(&self, expected: &KeyRing, ring: &KeyRing) -> Answer<'_, bool> {
+        let (file, expected, ring) = (self.clone(), expected.clone(), ring.clone());
+        Answer::later(in_background(move || file.replace(&expected, &ring)))
+    }
+}
+
+/// A file system of the network can hang: that is no reason to hold up others' requests.
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let failed = |error| Error::unavailable("the key ring's file couldn't be looked at", error);
+    tokio::task::spawn_blocking(work).await.map_err(failed)?
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+#[cfg(unix)]
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("cloakroom-ring-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_ring_is_made_once_and_its_owner_alone_reads_it() {
+        let folder = Folder::new("made");
+        let file = RingFile::new(folder.0.join("keys"));
+        assert!(file.read().unwrap_err().to_string().contains("cloakroom keys new"));
+        let ring = file.create().unwrap();
+        assert_eq!(fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(file.read().unwrap().is_same(&ring));
+        assert!(file.create().unwrap_err().to_string().contains("never overwritten"));
+        assert!(file.read().unwrap().is_same(&ring));
+    }
+
+    #[test]
+    fn a_ring_that_others_can_read_is_refused_with_the_mend() {
+        let folder = Folder::new("rights");
+        let file = RingFile::new(folder.0.join("keys"));
+        file.create().unwrap();
+        for (mode, is_fine) in
+            [(0o600, true), (0o400, true), (0o440, true), (0o644, false), (0o620, false), (0o602, false)]
+        {
+            fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let read = file.read();
+            assert_eq!(read.is_ok(), is_fine, "{mode:o}");
+            if let Err(error) = read {
+                assert!(error.is_invalid() && error.to_string().contains("chmod 600"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_ring_is_refused_and_never_repeated() {
+        let folder = Folder::new("wrong");
+        let file = RingFile::new(folder.0.join("keys"));
+        for text in [&b"hunter2"[..], b"\xff\xfe", &vec![b'x'; 70_000]] {
+            fs::write(file.path(), text).unwrap();
+            fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
+            let error = file.read().unwrap_err();
+            assert!(error.is_invalid() && !error.to_string().contains("hunter2"), "{error}");
+        }
+        assert!(RingFile::new(&folder.0).read().unwrap_err().is_invalid(), "a folder");
+    }
+
+    #[test]
+    fn of_many_who_change_it_at_once_each_change_counts_once() {
+        let folder = Folder::new("race");
+        let file = RingFile::new(folder.0.join("keys"));
+        let start = file.create().unwrap();
+        let won: usize = std::thread::scope(|scope| {
+            let one = || {
+                let mut next = start.clone();
+                let (id, material) = fresh_key(&OsEntropy).unwrap();
+                next.publish(id, material, SystemClock.now()).unwrap();
+                usize::from(file.replace(&start, &next).unwrap())
+            };
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(one)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(won, 1);
+        assert_eq!(file.read().unwrap().keys().len(), 2);
+    }
+
+    #[test]
+    fn a_link_stays_a_link() {
+        let folder = Folder::new("link");
+        let real = RingFile::new(folder.0.join("real"));
+        let start = real.create().unwrap();
+        let link = RingFile::new(folder.0.join("link"));
+        std::os::unix::fs::symlink(real.path(), link.path()).unwrap();
+        let mut next = start.clone();
+        let (id, material) = fresh_key(&OsEntropy).unwrap();
+        next.publish(id, material, SystemClock.now()).unwrap();
+        assert!(link.replace(&start, &next).unwrap());
+        assert!(fs::symlink_metadata(link.path()).unwrap().is_symlink());
+        assert!(real.read().unwrap().is_same(&next));
+    }
+}

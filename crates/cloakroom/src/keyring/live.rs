@@ -1,0 +1,373 @@
+//! A ring that is kept elsewhere, as this program knows it.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use cloakroom_core::keyring::{KeyId, KeyRing};
+use parking_lot::{Mutex, RwLock};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep},
+};
+
+use crate::{Error, deadline::within, store::Answer};
+
+/// Where a ring is kept.
+pub trait RingSource: Send + Sync + 'static {
+    /// The ring as it is kept now.
+    ///
+    /// # Errors
+    /// [`Error::is_unavailable`] if that can't be told at present, [`Error::is_invalid`] for what is no ring.
+    fn load(&self) -> Answer<'_, KeyRing>;
+
+    /// Keeps another ring in its place, unless it has been changed meanwhile; `false` if it has.
+    ///
+    /// # Errors
+    /// [`Error::is_unsupported`] if the ring can't be changed from here; [`Error::is_unavailable`] if keeping it failed.
+    fn replace(&self, expected: &KeyRing, ring: &KeyRing) -> Answer<'_, bool>;
+
+    /// Whether reading it again can ever give another ring.
+    fn can_change(&self) -> bool {
+        true
+    }
+}
+
+/// A key ring that other programs change. Cheap to clone; all clones follow it together.
+///
+/// It never forgets a ring because a newer one can't be read: then it goes on with the one it has.
+#[derive(Clone)]
+pub struct LiveRing {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    source: Box<dyn RingSource>,
+    ring: RwLock<Arc<KeyRing>>,
+    /// Rises whenever the ring is another.
+    edition: AtomicU64,
+    /// Held while the ring is read, so that a crowd of requests reads it once.
+    reading: tokio::sync::Mutex<()>,
+    met: Mutex<Met>,
+}
+
+/// Ids that somebody presented and the ring doesn't have.
+#[derive(Default)]
+struct Met {
+    /// Since when: the ring is yet to be read after that.
+    open: VecDeque<(KeyId, Instant)>,
+    /// Not in a ring that was read after they were met.
+    settled: VecDeque<(KeyId, Instant)>,
+    last_read: Option<Instant>,
+    is_reading: bool,
+}
+
+/// The shortest time between two reads that unknown ids cause, for anybody can make up ids.
+const READ_PERIOD_MIN: Duration = Duration::from_secs(1);
+/// How long a read may take.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
+/// How long an id that was looked for and not found counts as unknown without another look.
+const SETTLED_FOR: Duration = Duration::from_secs(30);
+/// The most ids that are remembered. One that is forgotten costs its bearer another answer to come again.
+const MET_MAX: usize = 256;
+
+impl LiveRing {
+    /// The ring that this source keeps.
+    ///
+    /// # Errors
+    /// What [`RingSource::load`] answers.
+    pub async fn open(source: impl RingSource) -> Result<Self, Error> {
+        let ring = source.load().await?;
+        Ok(Self::of(Box::new(source), ring))
+    }
+
+    /// A ring that never changes.
+    #[must_use]
+    pub fn fixed(ring: KeyRing) -> Self {
+        Self::of(Box::new(Fixed(ring.clone())), ring)
+    }
+
+    /// The ring in an environment variable, such as `CLOAKROOM_KEYS`. It is read once: to rotate, change the variable
+    /// and restart, first with the new key pending everywhere, then with it as the primary.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] if the variable isn't set or holds no ring.
+    pub fn from_environment(name: &str) -> Result<Self, Error> {
+        let text = std::env::var(name).map_err(|_| {
+            Error::invalid(format!("{name} isn't set: put there what `cloakroom keys new` prints"))
+        })?;
+        let ring = KeyRing::parse(&text).map_err(|error| Error::invalid(format!("{name}: {error}")))?;
+        Ok(Self::fixed(ring))
+    }
+
+    fn of(source: Box<dyn RingSource>, ring: KeyRing) -> Self {
+        let shared = Shared {
+            source,
+            ring: RwLock::new(Arc::new(ring)),
+            edition: AtomicU64::new(0),
+            reading: tokio::sync::Mutex::new(()),
+            met: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The ring, as it was last read.
+    #[must_use]
+    pub fn now(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.shared.ring.read())
+    }
+
+    /// Rises whenever the ring is another, so that what was made from the ring is made anew.
+    #[must_use]
+    pub fn edition(&self) -> u64 {
+        self.shared.edition.load(Ordering::Acquire)
+    }
+
+    /// Reads the ring now; whether it is another.
+    ///
+    /// # Errors
+    /// What [`RingSource::load`] answers; the ring stays as it was.
+    pub async fn refresh(&self) -> Result<bool, Error> {
+        self.shared.read().await
+    }
+
+    /// To be asked by who met a key id that isn't in the ring. `true`: this program may be behind, and is reading the
+    /// ring; the request is to be answered with 503, for the next one will know. `false`: there is no such key.
+    ///
+    /// An id is looked for once, in a ring that is read after the id was met; that is done once a second at most,
+    /// however many ids are made up.
+    #[must_use]
+    pub fn may_be_behind(&self, id: KeyId) -> bool {
+        if !self.shared.source.can_change() || self.now().key(id).is_some() {
+            return self.now().key(id).is_some();
+        }
+        let wait = {
+            let mut met = self.shared.met.lock();
+            let now = Instant::now();
+            if met.settled.iter().any(|(settled, at)| *settled == id && now.duration_since(*at) < SETTLED_FOR)
+            {
+                return false;
+            }
+            if !met.open.iter().any(|(open, _)| *open == id) {
+                push(&mut met.open, id, now);
+            }
+            if met.is_reading {
+                return true;
+            }
+            met.is_reading = true;
+            met.last_read
+                .map_or(Duration::ZERO, |read| READ_PERIOD_MIN.saturating_sub(now.duration_since(read)))
+        };
+        let Ok(runtime) = Handle::try_current() else {
+            self.shared.met.lock().is_reading = false;
+            return true;
+        };
+        let shared = Arc::clone(&self.shared);
+        runtime.spawn(async move {
+            sleep(wait).await;
+            if let Err(error) = shared.read().await {
+                tracing::warn!(target: "cloakroom", "the key ring can't be read, and a key is unknown: {error}");
+            }
+            shared.met.lock().is_reading = false;
+        });
+        true
+    }
+
+    /// Reads the ring again and again in the background, for as long as it is in use. The period is to be well under
+    /// the schedule's publish delay.
+    pub fn follow(&self, period: Duration) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let weak = Arc::downgrade(&self.shared);
+        runtime.spawn(follow(weak, period));
+    }
+
+    pub(super) async fn replace(&self, expected: &KeyRing, ring: &KeyRing) -> Result<bool, Error> {
+        let is_kept = self.shared.source.replace(expected, ring).await?;
+        self.shared.read().await?;
+        Ok(is_kept)
+    }
+
+    pub(super) fn downgrade(&self) -> impl Fn() -> Option<Self> + Send + 'static {
+        let weak = Arc::downgrade(&self.shared);
+        move || weak.upgrade().map(|shared| Self { shared })
+    }
+}
+
+async fn follow(weak: Weak<Shared>, period: Duration) {
+    loop {
+        sleep(period).await;
+        let Some(shared) = weak.upgrade() else { return };
+        if let Err(error) = shared.read().await {
+            tracing::warn!(target: "cloakroom", "the key ring can't be read, so it stays as it was: {error}");
+        }
+    }
+}
+
+impl Shared {
+    async fn read(&self) -> Result<bool, Error> {
+        let _reading = self.reading.lock().await;
+        let began = Instant::now();
+        self.met.lock().last_read = Some(began);
+        let ring = within(READ_DEADLINE, "key ring's", self.source.load()).await?;
+        let is_another = !ring.is_same(&self.ring.read());
+        if is_another {
+            tracing::info!(target: "cloakroom", "the key ring has changed: {ring:?}");
+            *self.ring.write() = Arc::new(ring);
+            self.edition.fetch_add(1, Ordering::Release);
+        }
+        let mut met = self.met.lock();
+        while let Some((id, at)) = met.open.front().copied().filter(|(_, at)| *at <= began) {
+            met.open.pop_front();
+            push(&mut met.settled, id, at.max(began));
+        }
+        Ok(is_another)
+    }
+}
+
+fn push(ids: &mut VecDeque<(KeyId, Instant)>, id: KeyId, at: Instant) {
+    if ids.len() == MET_MAX {
+        ids.pop_front();
+    }
+    ids.push_back((id, at));
+}
+
+impl fmt::Debug for LiveRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LiveRing").field(&self.now()).finish()
+    }
+}
+
+struct Fixed(KeyRing);
+
+impl RingSource for Fixed {
+    fn load(&self) -> Answer<'_, KeyRing> {
+        Answer::ready(Ok(self.0.clone()))
+    }
+
+    fn replace(&self, _: &KeyRing, _: &KeyRing) -> Answer<'_, bool> {
+        Answer::ready(Err(Error::unsupported(
+            "this key ring can't be changed from here: change where it comes from, and restart",
+        )))
+    }
+
+    fn can_change(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyring::fresh_key;
+    use cloakroom_core::{Timestamp, keyring::Schedule};
+
+    /// A source that can fail, shared with the test.
+    #[derive(Clone)]
+    struct Kept(Arc<Mutex<(KeyRing, bool, usize)>>);
+
+    impl RingSource for Kept {
+        fn load(&self) -> Answer<'_, KeyRing> {
+            let mut kept = self.0.lock();
+            kept.2 += 1;
+            Answer::ready(if kept.1 { Err(Error::unavailable("down", "down")) } else { Ok(kept.0.clone()) })
+        }
+
+        fn replace(&self, expected: &KeyRing, ring: &KeyRing) -> Answer<'_, bool> {
+            let mut kept = self.0.lock();
+            let is_same = kept.0.is_same(expected);
+            if is_same {
+                kept.0 = ring.clone();
+            }
+            Answer::ready(Ok(is_same))
+        }
+    }
+
+    fn kept() -> Kept {
+        let (id, material) = fresh_key(&crate::clock::OsEntropy).unwrap();
+        Kept(Arc::new(Mutex::new((KeyRing::new(id, material, Timestamp::ZERO).unwrap(), false, 0))))
+    }
+
+    fn publish(kept: &Kept) -> KeyId {
+        let (id, material) = fresh_key(&crate::clock::OsEntropy).unwrap();
+        kept.0.lock().0.publish(id, material, Timestamp::ZERO).unwrap();
+        id
+    }
+
+    async fn let_pass(millis: u64) {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_key_is_looked_for_before_it_is_called_absent() {
+        let kept = kept();
+        let ring = LiveRing::open(kept.clone()).await.unwrap();
+        let id = publish(&kept);
+        assert!(
+            ring.now().key(id).is_none() && ring.may_be_behind(id),
+            "it is in the file, and not here yet"
+        );
+        let_pass(2_000).await;
+        assert!(ring.now().key(id).is_some(), "it was read");
+        assert_eq!(ring.edition(), 1);
+
+        let made_up = KeyId::from_bytes([9; 4]);
+        assert!(ring.may_be_behind(made_up));
+        let_pass(2_000).await;
+        assert!(!ring.may_be_behind(made_up), "looked for, and not found");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_the_source_fails_nothing_is_called_absent() {
+        let kept = kept();
+        let ring = LiveRing::open(kept.clone()).await.unwrap();
+        kept.0.lock().1 = true;
+        let made_up = KeyId::from_bytes([9; 4]);
+        for _ in 0..5 {
+            assert!(ring.may_be_behind(made_up));
+            let_pass(2_000).await;
+        }
+        assert_eq!(ring.now().keys().len(), 1, "the ring that was read before stays");
+        kept.0.lock().1 = false;
+        assert!(ring.may_be_behind(made_up));
+        let_pass(2_000).await;
+        assert!(!ring.may_be_behind(made_up));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn made_up_ids_cause_one_read_a_second() {
+        let kept = kept();
+        let ring = LiveRing::open(kept.clone()).await.unwrap();
+        let before = kept.0.lock().2;
+        for n in 0..10_000u32 {
+            let _ = ring.may_be_behind(KeyId::from_bytes(n.to_be_bytes()));
+            if n % 100 == 0 {
+                let_pass(1).await;
+            }
+        }
+        assert!(kept.0.lock().2 - before <= 2, "{}", kept.0.lock().2 - before);
+        assert!(ring.shared.met.lock().open.len() <= MET_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_fixed_ring_is_never_behind() {
+        let kept = kept();
+        let ring = LiveRing::fixed(kept.0.lock().0.clone());
+        assert!(!ring.may_be_behind(KeyId::from_bytes([9; 4])));
+        let schedule = Schedule::for_lifetime(Duration::from_secs(3600)).unwrap();
+        let error = crate::keyring::apply(
+            &ring,
+            &schedule,
+            Timestamp::ZERO + Duration::from_secs(40 * 86400),
+            &crate::clock::OsEntropy,
+        )
+        .await
+        .unwrap_err();
+        assert!(error.is_unsupported(), "{error}");
+    }
+}
