@@ -2,6 +2,8 @@
 
 use std::{any::Any, env, fmt, panic, sync::Mutex};
 
+use crate::DynamoDb;
+
 /// A kind of engine.
 pub trait Engine: Sized + Send + 'static {
     /// In one word, as `--without` takes it: `redis`.
@@ -67,8 +69,7 @@ impl Running {
     /// # Errors
     /// The name of one that doesn't start; why not was printed.
     pub fn start(without: &[String]) -> Result<Self, &'static str> {
-        let running = Self::default();
-        let _ = without;
+        let running = Self::default().with::<DynamoDb>(without)?;
         Ok(running)
     }
 
@@ -79,7 +80,6 @@ impl Running {
     }
 
     /// A line in [`Running::start`] for each kind.
-    #[allow(dead_code, reason = "called for the first engine that is added")]
     fn with<E: Engine>(mut self, without: &[String]) -> Result<Self, &'static str> {
         if without.iter().any(|name| name == E::NAME) {
             return Ok(self);

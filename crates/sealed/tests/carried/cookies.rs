@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use cloakroom::{Error, Key, Lifetime, Policy, Session, Sessions, event::EventKind};
 
-use cloakroom_sealed::SealedSessions;
-
 use crate::fixture::{Browser, COUNT, Fleet, ring};
 
 fn count(session: &Session) -> Result<(), Error> {
