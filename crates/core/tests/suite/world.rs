@@ -289,6 +289,7 @@ impl World {
             &mut Circumstances {
                 policy: &self.policy,
                 presented: self.requests[request.0].token.as_ref().map(Token::secret),
+                keys: None,
                 arrived: work.arrived,
                 now,
                 client: None,
@@ -321,7 +322,7 @@ impl World {
             panic!("a request that holds no session met a conflict");
         };
         work.standing = match self.store.load(token.id(), now, grace) {
-            Found::Alive(fresh) => Standing::recheck(fresh, began, token.secret(), grace, now),
+            Found::Alive(fresh) => Standing::recheck(fresh, began, token.secret(), None, grace, now),
             Found::Absent | Found::Ended => Standing::Ended,
         };
         work.is_fresh = true;

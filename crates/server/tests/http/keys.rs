@@ -15,7 +15,11 @@ fn keys(folder: &Folder, arguments: &[&str], variable: Option<&str>) -> Told {
     command.args(arguments).envs(variable.map(|ring| ("CLOAKROOM_KEYS", ring)));
     let output = command.output().expect("it runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Told { code: output.status.code().expect("an exit code"), out: text(&output.stdout), err: text(&output.stderr) }
+    Told {
+        code: output.status.code().expect("an exit code"),
+        out: text(&output.stdout),
+        err: text(&output.stderr),
+    }
 }
 
 /// The keys in a ring's text: the last column.
@@ -76,7 +80,11 @@ fn the_primary_is_retired_only_if_it_is_compromised() {
     let list = keys(&folder, &["list"], None).out;
     let id = list.lines().nth(1).expect("a key").split_whitespace().next().expect("an id").to_owned();
     let refused = keys(&folder, &["retire", &id], None);
-    assert!(refused.code == 1 && refused.err.contains("publish and promote another first"), "{}", refused.err);
+    assert!(
+        refused.code == 1 && refused.err.contains("publish and promote another first"),
+        "{}",
+        refused.err
+    );
     assert_eq!(keys(&folder, &["retire", &id, "--compromised"], None).code, 0);
     let list = keys(&folder, &["list"], None).out;
     assert!(list.contains("primary") && !list.contains(&id), "{list}");
@@ -89,7 +97,12 @@ fn a_ring_for_the_environment() {
     let ring = keys(&folder, &["new", "--ring", "-"], None);
     assert!(ring.out.starts_with("cloakroom-keys 1\n"), "{}", ring.out);
     let list = keys(&folder, &["list"], Some(&ring.out));
-    assert!(list.out.contains("primary") && !list.out.contains(&secrets(&ring.out)[0]), "{}{}", list.out, list.err);
+    assert!(
+        list.out.contains("primary") && !list.out.contains(&secrets(&ring.out)[0]),
+        "{}{}",
+        list.out,
+        list.err
+    );
     let rotate = keys(&folder, &["rotate"], Some(&ring.out));
     assert!(rotate.code == 1 && rotate.err.contains("can't be changed from here"), "{}", rotate.err);
     let short = ring.out.replace(&secrets(&ring.out)[0], &secrets(&ring.out)[0][..20]);
