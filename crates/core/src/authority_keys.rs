@@ -123,8 +123,10 @@ impl AuthorityKeys {
                 pending.verifier = self.verifier(&secret.successor(salt), &record.id);
             }
         }
-        let code = primary.code(record)?;
-        record.authority.history.get_or_insert_default().code = Some(code);
+        // The code has its place there, and covers that there is one.
+        record.authority.history.get_or_insert_default();
+        let code = Some(primary.code(record)?);
+        record.authority.history.get_or_insert_default().code = code;
         Ok(())
     }
 

@@ -27,7 +27,8 @@ pub(crate) const SETTINGS: ListSettings = ListSettings {
 pub(crate) fn ring(byte: u8) -> KeyRing {
     let mut material = [0; 32];
     getrandom::fill(&mut material).unwrap();
-    KeyRing::new(KeyId::from_bytes([byte; 4]), Material::new(material).unwrap(), Timestamp::from_millis(0)).unwrap()
+    KeyRing::new(KeyId::from_bytes([byte; 4]), Material::new(material).unwrap(), Timestamp::from_millis(0))
+        .unwrap()
 }
 
 /// What the nodes of an installation have in common.
