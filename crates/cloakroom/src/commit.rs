@@ -66,9 +66,11 @@ pub(crate) fn decide(
     is_fresh: bool,
 ) -> Result<Plan, Error> {
     let client = request.client();
+    let keys = engine.authority_keys();
     let mut circumstances = Circumstances {
         policy: &engine.policy,
         presented: request.presented.map(Token::secret),
+        keys: keys.as_deref(),
         arrived,
         now,
         client: client.as_ref(),
@@ -356,7 +358,12 @@ impl Work {
         let (Some(began), Some(presented)) = (&self.began, &self.presented) else { return Ok(()) };
         let (now, grace) = (self.engine.now(), self.engine.policy.grace);
         self.standing = match self.engine.store.load(began.id, now).await? {
-            Loaded::Found(fresh) => Standing::recheck(fresh, began, presented.secret(), grace, now),
+            Loaded::Found(fresh) if self.engine.believes(&fresh, now)? => {
+                let keys = self.engine.authority_keys();
+                Standing::recheck(fresh, began, presented.secret(), keys.as_deref(), grace, now)
+            }
+            // What was put in the session's place counts as its end: nothing is stored over it.
+            Loaded::Found(_) => Standing::Ended,
             Loaded::Absent | Loaded::Ended(_) => Standing::Ended,
         };
         self.is_fresh = true;

@@ -63,6 +63,10 @@ pub enum Rejection {
     BadSeal,
     /// Its key is none of the ring's any more.
     UnknownKey,
+    /// The stored session isn't what the key ring vouched for: somebody who has no key wrote to the store.
+    Forged,
+    /// The session was stored without a key ring, and the time for those is over.
+    Unkeyed,
 }
 
 impl EventKind {
@@ -96,6 +100,8 @@ impl EventKind {
             Self::Rejected(Rejection::Expired) => "expired",
             Self::Rejected(Rejection::BadSeal) => "bad_seal",
             Self::Rejected(Rejection::UnknownKey) => "unknown_key",
+            Self::Rejected(Rejection::Forged) => "forged",
+            Self::Rejected(Rejection::Unkeyed) => "unkeyed",
             Self::StoreFailed(error) => error,
             Self::Created
             | Self::Changed
@@ -156,7 +162,9 @@ impl Listeners {
             };
         }
         match &kind {
-            EventKind::StoreFailed(_) | EventKind::Rejected(Rejection::Reused) => trace!(WARN),
+            EventKind::StoreFailed(_) | EventKind::Rejected(Rejection::Reused | Rejection::Forged) => {
+                trace!(WARN)
+            }
             EventKind::Ended(_)
             | EventKind::Authenticated
             | EventKind::Lost

@@ -180,9 +180,9 @@ impl Shared {
         let (mut claim, now) = (Claim::default(), self.engine.now());
         for token in tokens {
             let loaded = self.engine.call_at_once(self.engine.store.load(token.id(), now))?;
-            let standing = match self.judge(&token, loaded, now) {
-                Ok(standing) => standing,
-                Err(record) => {
+            let standing = match self.judge(&token, loaded, now)? {
+                Judged::Stands(standing) => standing,
+                Judged::Stolen(record) => {
                     let tombstone = self.engine.tombstone(record.id, EndReason::Reuse, now)?;
                     let written = self.engine.call_at_once(self.engine.store.end(tombstone, None, now))?;
                     self.tell_reuse(&record, written)
@@ -198,9 +198,9 @@ impl Shared {
 
     async fn look_up(&self, token: &Token, now: Timestamp) -> Result<Standing, Error> {
         let loaded = self.engine.call(self.engine.store.load(token.id(), now)).await?;
-        match self.judge(token, loaded, now) {
-            Ok(standing) => Ok(standing),
-            Err(record) => {
+        match self.judge(token, loaded, now)? {
+            Judged::Stands(standing) => Ok(standing),
+            Judged::Stolen(record) => {
                 let tombstone = self.engine.tombstone(record.id, EndReason::Reuse, now)?;
                 let written = self.engine.call(self.engine.store.end(tombstone, None, now)).await?;
                 Ok(self.tell_reuse(&record, written))
@@ -208,34 +208,35 @@ impl Shared {
         }
     }
 
-    /// What a presented token is. The error is a record whose secret was rotated out and came back after its grace:
-    /// thief and owner can't be told apart, so the session ends for both. That isn't bound to a version: whatever else
-    /// happened meanwhile, the secret was still stolen.
-    fn judge(&self, token: &Token, loaded: Loaded, now: Timestamp) -> Result<Standing, Arc<Record>> {
+    /// What a presented token is.
+    fn judge(&self, token: &Token, loaded: Loaded, now: Timestamp) -> Result<Judged, Error> {
         let engine = &*self.engine;
         let reject = |rejection| engine.tell(EventKind::Rejected(rejection), Some(token.id()), None);
         let record = match loaded {
-            Loaded::Found(record) => record,
+            Loaded::Found(record) if engine.believes(&record, now)? => record,
+            Loaded::Found(_) => return Ok(Judged::Stands(Standing::Absent)),
             Loaded::Ended(_) => {
                 reject(Rejection::Ended);
-                return Ok(Standing::Ended);
+                return Ok(Judged::Stands(Standing::Ended));
             }
             Loaded::Absent => {
                 reject(Rejection::Unknown);
-                return Ok(Standing::Absent);
+                return Ok(Judged::Stands(Standing::Absent));
             }
         };
-        let presented = record.authority.examine(&record.id, token.secret(), engine.policy.grace, now);
+        let (keys, grace) = (engine.authority_keys(), engine.policy.grace);
+        let authority = &record.authority;
+        let presented = authority.examine_under(keys.as_deref(), &record.id, token.secret(), grace, now);
         match presented {
             Presented::Unknown => reject(Rejection::WrongSecret),
             Presented::Superseded => reject(Rejection::Superseded),
             Presented::Reused => {
                 reject(Rejection::Reused);
-                return Err(record);
+                return Ok(Judged::Stolen(record));
             }
             Presented::Current | Presented::Successor | Presented::Previous => {}
         }
-        Ok(Standing::of(record, presented).unwrap_or(Standing::Ended))
+        Ok(Judged::Stands(Standing::of(record, presented).unwrap_or(Standing::Ended)))
     }
 
     fn tell_reuse(&self, record: &Record, written: Written) -> Standing {
@@ -328,6 +329,14 @@ impl Shared {
             if is_reading { result.or_else(|_| Ok(Outcome::unchanged())) } else { result }
         })
     }
+}
+
+/// What a presented token turned out to be.
+enum Judged {
+    Stands(Standing),
+    /// A secret that was rotated out came back after its grace: thief and owner can't be told apart, so the session
+    /// ends for both. That isn't bound to a version: whatever else happened meanwhile, the secret was still stolen.
+    Stolen(Arc<Record>),
 }
 
 /// What a request's tokens come to.

@@ -27,6 +27,7 @@
 //! What it promises, on every store: parallel requests lose no update; nothing brings an ended session back; a store
 //! that fails logs nobody out; a login makes every earlier token worthless at once.
 
+mod authentic;
 mod carried;
 pub mod carrier;
 mod client;

@@ -11,11 +11,13 @@ use tokio::sync::Mutex;
 
 use crate::{
     Error,
+    authentic::Keyed,
     carrier::Carrier,
     clock::{Clock, Entropy, Sources},
     deadline::within,
     event::{EventKind, Listeners, Subscriber},
     exchange::Exchange,
+    keyring::LiveRing,
     keys::KeyTypes,
     store::{Answer, EndReason, Index, Revocation, Revoke, Store, Summary, Tombstone, Written},
     sweep,
@@ -48,6 +50,7 @@ pub(crate) struct Engine {
     pub(crate) sources: Sources,
     pub(crate) listeners: Listeners,
     pub(crate) keys: KeyTypes,
+    pub(crate) keyed: Option<Keyed>,
     pub(crate) refuses_lost_changes: bool,
     pub(crate) sweep_period: Duration,
     /// Where commits line up that met a conflict, by session: one that waits its turn meets no other from this
@@ -57,6 +60,9 @@ pub(crate) struct Engine {
 }
 
 const QUEUES: usize = 64;
+
+/// Browsers keep a cookie for 400 days at most (RFC 6265bis, section 5.5).
+const UNKEYED_MAX: Duration = Duration::from_secs(400 * 24 * 3600);
 
 impl Sessions {
     /// Sessions in this store, with the defaults of [`Policy`] and [`CookiePolicy`].
@@ -70,6 +76,8 @@ impl Sessions {
             listeners: Listeners::default(),
             refuses_lost_changes: true,
             sweep_period: Duration::from_secs(10),
+            ring: None,
+            unkeyed_until: Timestamp::ZERO,
         }
     }
 
@@ -250,6 +258,8 @@ pub struct Builder {
     listeners: Listeners,
     refuses_lost_changes: bool,
     sweep_period: Duration,
+    ring: Option<LiveRing>,
+    unkeyed_until: Timestamp,
 }
 
 impl Builder {
@@ -309,12 +319,32 @@ impl Builder {
         self
     }
 
+    /// Binds what is stored to this key ring: verifiers are made with a key, and a code covers each session's id,
+    /// subject, authentication time, absolute end and verifiers. So who can write the store, and has no key, can
+    /// neither plant a session nor change whose it is. Data isn't covered, nor is the time of the last activity, nor the
+    /// way back to what the same session's record said before.
+    ///
+    /// A stored session that doesn't hold is treated as absent, and an event tells of it. Those that were stored without
+    /// a key ring are refused, too: see [`Builder::accept_unkeyed_until`].
+    pub fn keys(mut self, ring: LiveRing) -> Self {
+        self.ring = Some(ring);
+        self
+    }
+
+    /// Honours sessions that were stored without a key ring until this time, for an application that takes up a key
+    /// ring while it runs. The longest lifetime from now on is long enough. Until then, a session can still be planted.
+    /// Each becomes a keyed one with its next stored change.
+    pub fn accept_unkeyed_until(mut self, time: Timestamp) -> Self {
+        self.unkeyed_until = time;
+        self
+    }
+
     /// The sessions.
     ///
     /// # Errors
     /// [`Error::is_invalid`] for settings that browsers would refuse or that can't hold, with a message that says
     /// what to change.
-    pub fn build(self) -> Result<Sessions, Error> {
+    pub fn build(mut self) -> Result<Sessions, Error> {
         self.policy.check()?;
         self.cookie.check()?;
         if self.deadline.is_zero() || self.sweep_period.is_zero() {
@@ -327,6 +357,7 @@ impl Builder {
             carrier.bind(self.cookie.cookie_name(), &self.policy)?;
             data_bytes_max = data_bytes_max.min(carrier.data_bytes_max(self.cookie.cookie_name()));
         }
+        let keyed = self.keyed()?;
         let engine = Engine {
             data_bytes_max,
             is_carried: self.store.carrier().is_some(),
@@ -337,12 +368,32 @@ impl Builder {
             sources: self.sources,
             listeners: self.listeners,
             keys: KeyTypes::default(),
+            keyed,
             refuses_lost_changes: self.refuses_lost_changes,
             sweep_period: self.sweep_period,
             queues: (0..QUEUES).map(|_| Mutex::new(())).collect(),
             sweeping: OnceLock::new(),
         };
         Ok(Sessions { engine: Arc::new(engine) })
+    }
+
+    fn keyed(&mut self) -> Result<Option<Keyed>, Error> {
+        let longest = self.sources.clock.now() + UNKEYED_MAX;
+        if self.unkeyed_until > longest {
+            return Err(Error::invalid(
+                "sessions without keys can't be accepted for longer than 400 days: no browser keeps a cookie longer",
+            ));
+        }
+        match (&self.ring, self.store.carrier().is_some()) {
+            (None, _) if self.unkeyed_until > Timestamp::ZERO => Err(Error::invalid(
+                "to accept sessions without keys says nothing without `keys`: leave it out",
+            )),
+            (Some(_), true) => Err(Error::invalid(
+                "sessions that travel in their cookies are sealed by their own ring: give none to `keys`",
+            )),
+            (None, _) => Ok(None),
+            (Some(_), false) => Ok(self.ring.take().map(|ring| Keyed::new(ring, self.unkeyed_until))),
+        }
     }
 }
 

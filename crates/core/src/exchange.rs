@@ -22,12 +22,13 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Data, Error, Lifetime, Policy, Record, Secret, Subject, Timestamp, Token, Version,
+    AuthorityKeys, Data, Error, Lifetime, Policy, Record, Secret, SessionId, Subject, Timestamp, Token,
+    Version,
     data::RESERVED_PREFIX,
     delta::Delta,
     lifetime::Times,
     record::{Authority, History, Origin, Pending, Presented, Rotated, TRACES_MAX},
-    token::Trace,
+    token::{Trace, Verifier},
 };
 
 /// Where a request stands towards a session.
@@ -86,13 +87,14 @@ impl Standing {
         fresh: Arc<Record>,
         began: &Record,
         secret: &Secret,
+        keys: Option<&AuthorityKeys>,
         grace: Duration,
         now: Timestamp,
     ) -> Self {
         if fresh.authority.epoch != began.authority.epoch {
             return Self::Superseded;
         }
-        let seat = match fresh.authority.examine(&fresh.id, secret, grace, now) {
+        let seat = match fresh.authority.examine_under(keys, &fresh.id, secret, grace, now) {
             Presented::Current => Seat::Current,
             Presented::Successor => Seat::Successor,
             Presented::Previous | Presented::Reused | Presented::Superseded | Presented::Unknown => {
@@ -223,6 +225,8 @@ pub struct Circumstances<'a> {
     pub policy: &'a Policy,
     /// The secret the request presented.
     pub presented: Option<&'a Secret>,
+    /// The key ring that authority is bound with, where there is one.
+    pub keys: Option<&'a AuthorityKeys>,
     /// When the request arrived. A login counts from here, so that a revocation during it covers it.
     pub arrived: Timestamp,
     /// The time of the decision.
@@ -289,11 +293,19 @@ pub enum CookieChange {
 /// if the changes can't be merged into a fresh record; [`Error::is_anonymous`] if a rotation or a step-up was wanted of
 /// an anonymous session.
 pub fn plan(standing: &Standing, intent: &Intent, at: &mut Circumstances<'_>) -> Result<Plan, Error> {
+    let mut plan = decide(standing, intent, at)?;
+    if let Some(keys) = at.keys {
+        keys.bind_action(&mut plan.action, at.presented)?;
+    }
+    Ok(plan)
+}
+
+fn decide(standing: &Standing, intent: &Intent, at: &mut Circumstances<'_>) -> Result<Plan, Error> {
     match (standing, intent.wish()) {
         (Standing::Held { record, .. }, _) if !record.is_alive(at.now) => {
             // The handler saw data that a login now must not take along: its updates are run again, on nothing.
             let at = &mut Circumstances { is_fresh: true, entropy: &mut *at.entropy, ..*at };
-            plan(&Standing::Ended, intent, at)
+            decide(&Standing::Ended, intent, at)
         }
 
         (Standing::Held { .. }, Wish::End(reason)) => end(reason, intent, at),
@@ -304,7 +316,7 @@ pub fn plan(standing: &Standing, intent: &Intent, at: &mut Circumstances<'_>) ->
         }
 
         (Standing::Absent | Standing::Ended, Wish::End(_)) => match &intent.then {
-            Some(then) => plan(standing, then, at),
+            Some(then) => decide(standing, then, at),
             None => Ok(Plan::nothing()),
         },
         (Standing::Absent, Wish::Login | Wish::Write) => create(intent, at),
@@ -332,7 +344,7 @@ fn end(reason: EndReason, intent: &Intent, at: &mut Circumstances<'_>) -> Result
         Some(then) => {
             // The handler saw the new session from its beginning: its changes are made once.
             let at = &mut Circumstances { is_fresh: false, entropy: &mut *at.entropy, ..*at };
-            match plan(&Standing::Absent, then, at) {
+            match decide(&Standing::Absent, then, at) {
                 // The new session has no secret to replace yet; that doesn't keep the old one alive.
                 Err(error) if error.is_anonymous() => Plan::nothing(),
                 next => next?,
@@ -366,7 +378,7 @@ fn begin(data: Data, intent: &Intent, at: &mut Circumstances<'_>) -> Result<(Rec
         id: token.id(),
         version: version(at)?,
         subject: intent.login.clone(),
-        authority: Authority::new(token.secret().verifier(&token.id())),
+        authority: Authority::new(verifier(token.secret(), &token.id(), at)),
         times: Times::start(intent.lifetime.unwrap_or(at.policy.lifetime), started, at.now),
         client: at.client.cloned(),
         data,
@@ -399,7 +411,7 @@ fn login(record: &Record, intent: &Intent, at: &mut Circumstances<'_>) -> Result
     next.times = record.times.restart(lifetime, at.arrived, at.now);
     next.client = at.client.cloned().or(next.client);
     next.authority.supersede_all();
-    next.authority.current = secret.verifier(&record.id);
+    next.authority.current = verifier(&secret, &record.id, at);
     let cookie = Some(CookieChange::Set(Token::new(record.id, secret), next.times.end.since(at.now)));
     Ok(Plan { action: Action::Replace { record: next, is_required: true }, cookie })
 }
@@ -422,7 +434,7 @@ fn step_up(record: &Record, seat: Seat, intent: &Intent, at: &mut Circumstances<
         remember(&mut history.superseded, unseen.verifier.trace());
     }
     let origin = Origin::StepUp { started: at.arrived, end };
-    history.pending = Some(Pending { verifier: secret.verifier(&record.id), origin });
+    history.pending = Some(Pending { verifier: verifier(&secret, &record.id, at), origin });
     let cookie = Some(CookieChange::Set(Token::new(record.id, secret), end.since(at.now)));
     Ok(Plan { action: Action::Replace { record: next, is_required: true }, cookie })
 }
@@ -530,7 +542,7 @@ fn is_rotation_due(record: &Record, intent: &Intent, at: &Circumstances<'_>) -> 
 fn add_successor(record: &mut Record, at: &mut Circumstances<'_>) -> Result<bool, Error> {
     let Some(presented) = at.presented else { return Ok(false) };
     let salt = random(at)?;
-    let verifier = presented.successor(&salt).verifier(&record.id);
+    let verifier = verifier(&presented.successor(&salt), &record.id, at);
     let history = record.authority.history.get_or_insert_default();
     history.pending = Some(Pending { verifier, origin: Origin::Rotation { salt } });
     Ok(true)
@@ -559,7 +571,7 @@ impl Authority {
 
     fn supersede_all(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
-        let History { pending, rotated, superseded, since } = &mut **self.history.get_or_insert_default();
+        let History { pending, rotated, superseded, since, .. } = &mut **self.history.get_or_insert_default();
         for rotated in std::mem::take(rotated) {
             remember(superseded, rotated.trace);
         }
@@ -585,6 +597,13 @@ impl Plan {
 
     fn only(action: Action) -> Self {
         Self { action, cookie: None }
+    }
+}
+
+fn verifier(secret: &Secret, id: &SessionId, at: &Circumstances<'_>) -> Verifier {
+    match at.keys {
+        Some(keys) => keys.verifier(secret, id),
+        None => secret.verifier(id),
     }
 }
 

@@ -4,20 +4,34 @@ use sha2::{Digest, Sha256};
 
 const BLOCK_BYTES: usize = 64;
 
-/// HMAC-SHA-256 of the parts, one behind the other, under a key of a full digest's length.
+/// A key of a full digest's length, hashed into both halves once: a message then costs its own blocks and one more.
+#[derive(Clone)]
+pub(crate) struct Hmac {
+    inner: Sha256,
+    outer: Sha256,
+}
+
+impl Hmac {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        let padded = |pad: u8| {
+            let mut block = [pad; BLOCK_BYTES];
+            block.iter_mut().zip(key).for_each(|(block, key)| *block ^= key);
+            Sha256::new().chain_update(block)
+        };
+        Self { inner: padded(0x36), outer: padded(0x5c) }
+    }
+
+    /// The code of the parts, one behind the other.
+    pub(crate) fn of(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut inner = self.inner.clone();
+        parts.iter().for_each(|part| inner.update(part));
+        self.outer.clone().chain_update(inner.finalize()).finalize().into()
+    }
+}
+
+/// HMAC-SHA-256 of the parts, for a key that is used once.
 pub(crate) fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
-    let padded = |pad: u8| {
-        let mut block = [pad; BLOCK_BYTES];
-        block.iter_mut().zip(key).for_each(|(block, key)| *block ^= key);
-        let mut hash = Sha256::new();
-        hash.update(block);
-        hash
-    };
-    let mut inner = padded(0x36);
-    parts.iter().for_each(|part| inner.update(part));
-    let mut outer = padded(0x5c);
-    outer.update(inner.finalize());
-    outer.finalize().into()
+    Hmac::new(key).of(parts)
 }
 
 #[cfg(test)]

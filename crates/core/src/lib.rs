@@ -8,6 +8,7 @@
 //!
 //! Applications use the `cloakroom` crate, which carries these plans out; stores need [`Record`] and [`Data`].
 
+mod authority_keys;
 pub mod carried;
 pub mod cookie;
 pub mod data;
@@ -22,6 +23,7 @@ pub mod record;
 mod time;
 pub mod token;
 
+pub use authority_keys::{Authenticity, AuthorityKeys};
 pub use data::{Data, Key};
 pub use error::Error;
 pub use lifetime::Lifetime;

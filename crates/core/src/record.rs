@@ -5,7 +5,9 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Data, Error, Secret, SessionId, Timestamp,
+    AuthorityKeys, Data, Error, Secret, SessionId, Timestamp,
+    authority_keys::{Code, VerifierKeys},
+    keyring::KeyId,
     lifetime::Times,
     token::{Trace, Verifier},
 };
@@ -64,8 +66,9 @@ impl Record {
     /// [`Error::is_corrupt`] if a part is too large to be written.
     pub fn encode(&self) -> Result<Vec<u8>, Error> {
         let times = &self.times;
+        let code = self.authority.coded();
         let stored = Stored {
-            format: FORMAT,
+            format: if code.is_some() { FORMAT_KEYED } else { FORMAT },
             id: self.id,
             version: self.version,
             subject: self.subject.as_ref().map(Subject::as_str),
@@ -75,8 +78,11 @@ impl Record {
             client: self.client.as_deref(),
             data: self.data.as_bytes(),
         };
-        postcard::to_allocvec(&stored)
-            .map_err(|error| Error::corrupt("the record can't be written").because(error))
+        let bytes = match code {
+            None => postcard::to_allocvec(&stored),
+            Some(code) => postcard::to_allocvec(&(stored, code)),
+        };
+        bytes.map_err(|error| Error::corrupt("the record can't be written").because(error))
     }
 
     /// Reads the binary form.
@@ -84,13 +90,22 @@ impl Record {
     /// # Errors
     /// [`Error::is_corrupt`] if the bytes are no record, or were written by a newer version.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        if bytes.first() != Some(&FORMAT) {
-            return Err(Error::corrupt(
-                "the stored record has a format this version doesn't know: it was written by a newer one, or isn't a record",
-            ));
+        let is_keyed = match bytes.first() {
+            Some(&FORMAT) => false,
+            Some(&FORMAT_KEYED) => true,
+            _ => {
+                return Err(Error::corrupt(
+                    "the stored record has a format this version doesn't know: it was written by a newer one, or isn't a record",
+                ));
+            }
+        };
+        let damaged = |error| Error::corrupt("the stored record is damaged").because(error);
+        let (mut stored, mut rest): (Loaded<'_>, _) = postcard::take_from_bytes(bytes).map_err(damaged)?;
+        if is_keyed {
+            let coded;
+            (coded, rest) = postcard::take_from_bytes(rest).map_err(damaged)?;
+            stored.authority.give_code(coded)?;
         }
-        let (stored, rest): (Loaded<'_>, _) = postcard::take_from_bytes(bytes)
-            .map_err(|error| Error::corrupt("the stored record is damaged").because(error))?;
         if !rest.is_empty() {
             return Err(Error::corrupt("the stored record has bytes behind its end"));
         }
@@ -108,6 +123,8 @@ impl Record {
 }
 
 const FORMAT: u8 = 1;
+/// The same, followed by the code that a key ring puts on authority, and the keys of the verifiers.
+const FORMAT_KEYED: u8 = 2;
 
 #[derive(Serialize)]
 struct Stored<'a> {
@@ -226,6 +243,19 @@ pub(crate) struct History {
     pub(crate) superseded: Vec<Trace>,
     /// When the current secret took another's place, or was last sent again; zero if neither happened.
     pub(crate) since: Timestamp,
+    /// What the key ring vouches for. It lies here so that sessions without a key ring have no room for it.
+    #[serde(skip)]
+    pub(crate) code: Option<Code>,
+}
+
+impl History {
+    pub(crate) const NOTHING: Self = Self {
+        pending: None,
+        rotated: Vec::new(),
+        superseded: Vec::new(),
+        since: Timestamp::ZERO,
+        code: None,
+    };
 }
 
 /// A successor that was handed out and hasn't come back yet.
@@ -283,7 +313,7 @@ impl Authority {
         self.epoch
     }
 
-    /// Looks a presented secret up.
+    /// Looks a presented secret up in a record that was made without a key ring.
     #[must_use]
     pub fn examine(
         &self,
@@ -292,21 +322,71 @@ impl Authority {
         grace: std::time::Duration,
         now: Timestamp,
     ) -> Presented {
-        let verifier = secret.verifier(id);
-        if self.current.matches(&verifier) {
+        self.examine_under(None, id, secret, grace, now)
+    }
+
+    /// Looks a presented secret up. Each verifier is compared under the key it was made with; one whose key has left
+    /// the ring matches nothing.
+    #[must_use]
+    pub fn examine_under(
+        &self,
+        keys: Option<&AuthorityKeys>,
+        id: &SessionId,
+        secret: &Secret,
+        grace: std::time::Duration,
+        now: Timestamp,
+    ) -> Presented {
+        let mut candidates = Candidates { keys, id, secret, first: None, others: Vec::new() };
+        if candidates.under(self.current.key()).is_some_and(|verifier| self.current.matches(&verifier)) {
             return Presented::Current;
         }
         let Some(history) = &self.history else { return Presented::Unknown };
-        if history.pending.as_ref().is_some_and(|pending| pending.verifier.matches(&verifier)) {
+        if let Some(pending) = &history.pending
+            && candidates.under(pending.verifier.key()).is_some_and(|it| pending.verifier.matches(&it))
+        {
             return Presented::Successor;
         }
-        if let Some(rotated) = history.rotated.iter().rev().find(|rotated| rotated.trace.matches(&verifier)) {
+        let mut is_of = |trace: &Trace| candidates.under(trace.key()).is_some_and(|it| trace.matches(&it));
+        if let Some(rotated) = history.rotated.iter().rev().find(|rotated| is_of(&rotated.trace)) {
             return if now.since(rotated.at) <= grace { Presented::Previous } else { Presented::Reused };
         }
-        if history.superseded.iter().any(|trace| trace.matches(&verifier)) {
+        if history.superseded.iter().any(is_of) {
             return Presented::Superseded;
         }
         Presented::Unknown
+    }
+
+    /// Whether the session was stored under a key ring, so that it can't be served without one.
+    #[must_use]
+    pub fn is_keyed(&self) -> bool {
+        self.code().is_some()
+    }
+
+    pub(crate) fn code(&self) -> Option<Code> {
+        self.history.as_ref().and_then(|history| history.code)
+    }
+
+    pub(crate) fn is_current(&self, secret: &Secret, id: &SessionId, keys: Option<&AuthorityKeys>) -> bool {
+        let mut candidates = Candidates { keys, id, secret, first: None, others: Vec::new() };
+        candidates.under(self.current.key()).is_some_and(|verifier| self.current.matches(&verifier))
+    }
+
+    /// What the binary form has behind that of an authority without a key ring.
+    fn coded(&self) -> Option<(Code, VerifierKeys)> {
+        self.code().map(|code| (code, VerifierKeys::of(self)))
+    }
+
+    fn give_code(&mut self, (code, keys): (Code, VerifierKeys)) -> Result<(), Error> {
+        let given = keys.give_to(self);
+        match (&mut self.history, given) {
+            (Some(history), Some(())) => history.code = Some(code),
+            _ => {
+                return Err(Error::corrupt(
+                    "the stored authority is damaged: its verifiers don't match their keys",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The binary form, for stores that keep the record's parts in columns of their own.
@@ -314,8 +394,11 @@ impl Authority {
     /// # Errors
     /// [`Error::is_corrupt`] if it can't be written.
     pub fn encode(&self) -> Result<Vec<u8>, Error> {
-        postcard::to_allocvec(&(FORMAT, self))
-            .map_err(|error| Error::corrupt("the session's authority can't be written").because(error))
+        let bytes = match self.coded() {
+            None => postcard::to_allocvec(&(FORMAT, self)),
+            Some(coded) => postcard::to_allocvec(&(FORMAT_KEYED, self, coded)),
+        };
+        bytes.map_err(|error| Error::corrupt("the session's authority can't be written").because(error))
     }
 
     /// Reads the binary form.
@@ -323,9 +406,44 @@ impl Authority {
     /// # Errors
     /// [`Error::is_corrupt`] if the bytes are something else.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        match postcard::take_from_bytes::<(u8, Self)>(bytes) {
-            Ok(((FORMAT, authority), [])) => Ok(authority),
-            _ => Err(Error::corrupt("the stored authority is damaged, or was written by a newer version")),
+        let damaged = || Error::corrupt("the stored authority is damaged, or was written by a newer version");
+        let Ok(((format, mut authority), rest)) = postcard::take_from_bytes::<(u8, Self)>(bytes) else {
+            return Err(damaged());
+        };
+        match (format, rest) {
+            (FORMAT, []) => Ok(authority),
+            (FORMAT_KEYED, rest) => match postcard::take_from_bytes(rest) {
+                Ok((coded, [])) => authority.give_code(coded).map(|()| authority),
+                _ => Err(damaged()),
+            },
+            _ => Err(damaged()),
         }
+    }
+}
+
+/// The verifiers that a presented secret has, by key: nearly always one, made once.
+struct Candidates<'a> {
+    keys: Option<&'a AuthorityKeys>,
+    id: &'a SessionId,
+    secret: &'a Secret,
+    first: Option<Verifier>,
+    others: Vec<Verifier>,
+}
+
+impl Candidates<'_> {
+    fn under(&mut self, key: KeyId) -> Option<Verifier> {
+        let made = self.first.iter().chain(&self.others).find(|verifier| verifier.key() == key);
+        if let Some(made) = made {
+            return Some(*made);
+        }
+        let made = match key {
+            KeyId::NONE => self.secret.verifier(self.id),
+            key => self.keys?.verifier_under(key, self.secret, self.id)?,
+        };
+        match self.first {
+            None => self.first = Some(made),
+            Some(_) => self.others.push(made),
+        }
+        Some(made)
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::Error;
+use crate::{Error, hmac::Hmac, keyring::KeyId};
 
 /// A session's public handle: 128 random bits, shown as 22 characters of base64url.
 ///
@@ -78,7 +78,14 @@ impl Secret {
     /// record verifies nothing there.
     #[must_use]
     pub fn verifier(&self, id: &SessionId) -> Verifier {
-        Verifier(hash([b"cloakroom/verify", &id.0, &self.0]))
+        Verifier { bits: hash([b"cloakroom/verify", &id.0, &self.0]), key: unkeyed() }
+    }
+
+    /// As [`Secret::verifier`], but only who has the key can make it.
+    pub(crate) fn keyed_verifier(&self, id: &SessionId, key: KeyId, hmac: &Hmac) -> Verifier {
+        let mut bits = [0; 16];
+        bits.copy_from_slice(&hmac.of(&[&id.0, &self.0])[..16]);
+        Verifier { bits, key }
     }
 
     /// The secret that follows this one in a periodic rotation. Every request that presents this secret derives the
@@ -98,24 +105,41 @@ impl fmt::Debug for Secret {
 ///
 /// A fast hash is right here: the input is 128 random bits, not a password, so there is nothing to guess.
 #[derive(Clone, Copy, Serialize, Deserialize)]
-pub struct Verifier([u8; 16]);
+pub struct Verifier {
+    bits: [u8; 16],
+    /// Which key it was made with. Stored apart, so that what is stored without a key ring is as it always was.
+    #[serde(skip, default = "unkeyed")]
+    key: KeyId,
+}
+
+fn unkeyed() -> KeyId {
+    KeyId::NONE
+}
 
 impl Verifier {
     /// Of no secret: where the session is in its cookie, there is none.
-    pub(crate) const NONE: Self = Self([0; 16]);
+    pub(crate) const NONE: Self = Self { bits: [0; 16], key: KeyId::NONE };
 
     /// The first 64 bits: enough to recognise a secret that has been replaced, without keeping it whole.
     #[must_use]
     pub(crate) fn trace(&self) -> Trace {
-        let mut trace = [0; 8];
-        trace.copy_from_slice(&self.0[..8]);
-        Trace(trace)
+        let mut bits = [0; 8];
+        bits.copy_from_slice(&self.bits[..8]);
+        Trace { bits, key: self.key }
     }
 
     /// Compares in constant time.
     #[must_use]
     pub(crate) fn matches(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.key == other.key && bool::from(self.bits.ct_eq(&other.bits))
+    }
+
+    pub(crate) fn key(&self) -> KeyId {
+        self.key
+    }
+
+    pub(crate) fn set_key(&mut self, key: KeyId) {
+        self.key = key;
     }
 }
 
@@ -127,11 +151,23 @@ impl fmt::Debug for Verifier {
 
 /// A truncated verifier of a secret that has been replaced.
 #[derive(Clone, Copy, Serialize, Deserialize)]
-pub struct Trace([u8; 8]);
+pub struct Trace {
+    bits: [u8; 8],
+    #[serde(skip, default = "unkeyed")]
+    key: KeyId,
+}
 
 impl Trace {
     pub(crate) fn matches(&self, verifier: &Verifier) -> bool {
-        self.0.ct_eq(&verifier.0[..8]).into()
+        self.key == verifier.key && bool::from(self.bits.ct_eq(&verifier.bits[..8]))
+    }
+
+    pub(crate) fn key(&self) -> KeyId {
+        self.key
+    }
+
+    pub(crate) fn set_key(&mut self, key: KeyId) {
+        self.key = key;
     }
 }
 
@@ -300,7 +336,7 @@ mod tests {
     #[test]
     fn verifier_and_successor_are_stable() {
         let (id, secret) = (SessionId([1; 16]), Secret([2; 16]));
-        assert_eq!(u128::from_be_bytes(secret.verifier(&id).0), 0x29c5468867fb378939f0685254930176);
+        assert_eq!(u128::from_be_bytes(secret.verifier(&id).bits), 0x29c5468867fb378939f0685254930176);
         assert_eq!(u128::from_be_bytes(secret.successor(&[9; 16]).0), 0xd5aefcf607a73c4098ce4c0adb3638d1);
     }
 }

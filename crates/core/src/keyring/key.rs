@@ -3,6 +3,7 @@
 use std::{fmt, hint::black_box, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use crate::{Error, hmac::hmac};
@@ -20,7 +21,7 @@ use crate::{Error, hmac::hmac};
 /// assert!("9F3A01C2".parse::<KeyId>().is_err());
 /// # Ok::<(), cloakroom_core::Error>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KeyId([u8; 4]);
 
 impl KeyId {

@@ -3,7 +3,9 @@
 
 mod ask;
 mod authority;
+mod bound;
 mod exchange;
+mod keys;
 mod lifecycle;
 mod login;
 mod model;

@@ -6,11 +6,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use cloakroom_core::{
-    Lifetime, Policy, Record, SessionId, Subject, Timestamp, Token,
+    AuthorityKeys, Lifetime, Policy, Record, SessionId, Subject, Timestamp, Token,
     exchange::{Action, CookieChange, Standing},
     record::Presented,
 };
@@ -26,6 +27,7 @@ pub(crate) struct Model {
     pub(crate) alarms: usize,
     /// A browser that must have no part in a subject's sessions.
     pub(crate) kept_out: Option<(usize, &'static str)>,
+    pub(crate) keys: Option<Arc<AuthorityKeys>>,
 }
 
 /// What a request met with when it was loaded.
@@ -71,7 +73,14 @@ struct Pending {
 
 impl Model {
     pub(crate) fn new(policy: Policy) -> Self {
-        Self { policy, sessions: BTreeMap::new(), skew: Duration::ZERO, alarms: 0, kept_out: None }
+        Self {
+            policy,
+            sessions: BTreeMap::new(),
+            skew: Duration::ZERO,
+            alarms: 0,
+            kept_out: None,
+            keys: None,
+        }
     }
 
     pub(crate) fn loaded(
@@ -267,7 +276,7 @@ impl Model {
         assert_eq!(names, session.names);
         assert_eq!(record.subject.as_ref().map(Subject::as_str), session.subject);
         assert!(record.expires() <= session.latest_end(), "the record outlives its timeouts");
-        session.assert_authority(record, event.now, self.policy.grace);
+        session.assert_authority(record, self.keys.as_deref(), event.now, self.policy.grace);
         let bytes = record.encode().unwrap();
         assert_eq!(Record::decode(&bytes).unwrap().encode().unwrap(), bytes);
     }
@@ -335,12 +344,18 @@ impl Session {
         now + skew < self.used + idle && now < self.started + self.lifetime.absolute()
     }
 
-    fn assert_authority(&self, record: &Record, now: Timestamp, grace: Duration) {
+    fn assert_authority(
+        &self,
+        record: &Record,
+        keys: Option<&AuthorityKeys>,
+        now: Timestamp,
+        grace: Duration,
+    ) {
         let pending = self.pending.iter().map(|pending| &pending.token);
         let known = self.retired.keys().chain(&self.superseded).chain(pending).chain([&self.current]);
         for text in known {
             let token = Token::parse(text.as_bytes()).unwrap();
-            let found = record.authority.examine(&record.id, token.secret(), grace, now);
+            let found = record.authority.examine_under(keys, &record.id, token.secret(), grace, now);
             assert_eq!(found, self.worth(text, now, grace));
         }
     }

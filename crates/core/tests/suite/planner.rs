@@ -67,6 +67,7 @@ impl Planner {
             &mut Circumstances {
                 policy,
                 presented: presented.map(Token::secret),
+                keys: None,
                 arrived: *arrived,
                 now: *now,
                 client: None,

@@ -11,6 +11,7 @@ use cloakroom_core::{
 };
 
 pub(crate) use crate::ask::{Answer, Ask, COUNT, Cookie, Done};
+use crate::keys::Keys;
 use crate::model::{Event, Model, Observed};
 pub(crate) use crate::store::{Entropy, Found, Store};
 
@@ -19,6 +20,8 @@ pub(crate) struct World {
     pub(crate) now: Timestamp,
     pub(crate) model: Model,
     pub(crate) store: Store,
+    /// In worlds that rotate secrets, keys rotate, too.
+    keys: Option<Keys>,
     entropy: Entropy,
     jars: Vec<Option<Token>>,
     requests: Vec<InFlight>,
@@ -68,8 +71,12 @@ pub(crate) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 impl World {
     pub(crate) fn new(policy: Policy) -> Self {
         policy.check().unwrap();
+        let keys = policy.rotation_period.map(|_| Keys::new(START));
+        let mut model = Model::new(policy.clone());
+        model.keys = keys.as_ref().map(Keys::made);
         Self {
-            model: Model::new(policy.clone()),
+            model,
+            keys,
             policy,
             now: START,
             store: Store::default(),
@@ -95,6 +102,10 @@ impl World {
 
     pub(crate) fn wait(&mut self, duration: Duration) {
         self.now = self.now + duration;
+        if let Some(keys) = &mut self.keys {
+            keys.rotate(self.now);
+            self.model.keys = Some(keys.made());
+        }
     }
 
     pub(crate) fn send(&mut self, browser: Browser, ask: Ask) -> Request {
@@ -260,7 +271,8 @@ impl World {
     /// The secret's standing in the record as it is now.
     pub(crate) fn examine(&self, token: &Token) -> Presented {
         let record = self.record(token.id());
-        record.authority.examine(&token.id(), token.secret(), self.policy.grace, self.now)
+        let keys = self.model.keys.as_deref();
+        record.authority.examine_under(keys, &token.id(), token.secret(), self.policy.grace, self.now)
     }
 
     fn look_up(&self, token: Option<&Token>, now: Timestamp) -> Option<Standing> {
@@ -269,8 +281,11 @@ impl World {
             Found::Absent => Some(Standing::Absent),
             Found::Ended => Some(Standing::Ended),
             Found::Alive(record) => {
-                let secret = token.secret();
-                let presented = record.authority.examine(&record.id, secret, self.policy.grace, now);
+                if let Some(keys) = &self.keys {
+                    keys.assert_sound(&record);
+                }
+                let (secret, grace, keys) = (token.secret(), self.policy.grace, self.model.keys.as_deref());
+                let presented = record.authority.examine_under(keys, &record.id, secret, grace, now);
                 Standing::of(record, presented)
             }
         }
@@ -289,6 +304,7 @@ impl World {
             &mut Circumstances {
                 policy: &self.policy,
                 presented: self.requests[request.0].token.as_ref().map(Token::secret),
+                keys: self.model.keys.as_deref(),
                 arrived: work.arrived,
                 now,
                 client: None,
@@ -321,7 +337,9 @@ impl World {
             panic!("a request that holds no session met a conflict");
         };
         work.standing = match self.store.load(token.id(), now, grace) {
-            Found::Alive(fresh) => Standing::recheck(fresh, began, token.secret(), grace, now),
+            Found::Alive(fresh) => {
+                Standing::recheck(fresh, began, token.secret(), self.model.keys.as_deref(), grace, now)
+            }
             Found::Absent | Found::Ended => Standing::Ended,
         };
         work.is_fresh = true;

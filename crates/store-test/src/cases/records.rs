@@ -258,6 +258,7 @@ fn lived_through(record: &Record, want: impl FnOnce(&mut Intent)) -> Record {
     let mut at = Circumstances {
         policy: &policy,
         presented: Some(&presented),
+        keys: None,
         arrived: T0,
         now: T0 + minutes(2),
         client: None,
