@@ -25,7 +25,8 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// Starts the engine beside itself, tells its process id, and waits for the pipe that the test holds to close: that
 /// happens however the test ends, and then the engine ends too.
-const GUARD: &str = r#""$@" >>"$0" 2>&1 </dev/null & echo $!; exec >/dev/null; cat; kill -KILL $! 2>&-; wait"#;
+const GUARD: &str =
+    r#""$@" >>"$0" 2>&1 </dev/null & echo $!; exec >/dev/null; cat; kill -KILL $! 2>&-; wait"#;
 
 impl Start {
     /// Starts this program; what it says goes to the file `log`.

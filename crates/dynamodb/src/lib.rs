@@ -3,6 +3,7 @@
 mod connect;
 mod cut;
 mod failure;
+mod heal;
 mod hints;
 mod index;
 mod item;
