@@ -248,7 +248,7 @@ impl DynamoDbStore {
     }
 
     /// Items with these keys, and the keys that were put off.
-    async fn batch(&self, keys: Vec<Item>) -> Result<(Vec<Item>, Vec<Item>), Error> {
+    pub(crate) async fn batch(&self, keys: Vec<Item>) -> Result<(Vec<Item>, Vec<Item>), Error> {
         let wanted = KeysAndAttributes::builder()
             .set_keys(Some(keys))
             .consistent_read(true)
