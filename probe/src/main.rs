@@ -8,13 +8,15 @@ mod routes;
 use std::{
     io::{self, Write as _},
     net::SocketAddr,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
 use axum::{Router, serve::ListenerExt as _};
 use clap::Parser as _;
-use cloakroom::{Error, Lifetime, Policy, Sessions};
+use cloakroom::{Error, Lifetime, Policy, Sessions, keyring::RingFile};
+use cloakroom_stores::StoreUrl;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -48,6 +50,9 @@ struct Arguments {
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 5_000,
         value_parser = clap::value_parser!(u64).range(1..))]
     deadline_ms: u64,
+    /// The file of the key ring; made, with one key, where there is none
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
     /// What to log on standard error: off, error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     log: LevelFilter,
@@ -123,7 +128,12 @@ impl Arguments {
         // Checked before the store is opened, which may make a file.
         let policy = self.policy()?;
         policy.check()?;
-        let store = cloakroom_stores::open(&self.store).await?;
+        let mut url = StoreUrl::parse(&self.store)?;
+        if let Some(path) = &self.keys {
+            make_ring(path)?;
+            url = url.with_keys(path);
+        }
+        let store = url.open().await?;
         Sessions::builder(store).policy(policy).deadline(Duration::from_millis(self.deadline_ms)).build()
     }
 
@@ -140,6 +150,15 @@ impl Arguments {
         let grace_max = lifetime.idle().min(half_period);
         let grace = self.grace_s.map_or(standard.grace.min(grace_max), Duration::from_secs);
         Ok(Policy { lifetime, rotation_period, grace, ..standard })
+    }
+}
+
+/// Of several probes that start at once, one makes the ring.
+fn make_ring(path: &Path) -> Result<(), Error> {
+    let file = RingFile::new(path);
+    match file.create() {
+        Err(_) if path.exists() => file.read().map(|_| ()),
+        made => made.map(|_| ()),
     }
 }
 

@@ -14,7 +14,7 @@ use std::{fmt, sync::Arc};
 
 use cloakroom::{
     Error, Record, SessionId, Subject, Timestamp, Version,
-    store::{Answer, Index, Loaded, Revocation, Store, Summary, Tombstone, Written},
+    store::{Answer, Index, Loaded, Revocation, Revoke, Store, Summary, Tombstone, Written},
 };
 
 use crate::{cut::Cut, hints::Hints, item::Keys, settings::Settings, table::Table};
@@ -120,23 +120,25 @@ impl Index for DynamoDbStore {
         Answer::later(async move { self.list_sessions(&subject, after, limit, now).await })
     }
 
+    fn end_started_before(&self, instant: Timestamp, _now: Timestamp) -> Answer<'_, ()> {
+        Answer::later(self.cut_at(instant))
+    }
+}
+
+impl Revoke for DynamoDbStore {
     fn end_subject(
         &self,
         subject: &Subject,
         revocation: Revocation,
         now: Timestamp,
-    ) -> Answer<'_, Vec<SessionId>> {
+    ) -> Answer<'_, Option<Vec<SessionId>>> {
         let subject = subject.clone();
-        Answer::later(async move { self.end_sessions_of(&subject, revocation, now).await })
+        Answer::later(async move { self.end_sessions_of(&subject, revocation, now).await.map(Some) })
     }
 
     fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
         let subject = subject.clone();
         Answer::later(async move { self.noted_revocation(&subject, now).await })
-    }
-
-    fn end_started_before(&self, instant: Timestamp, _now: Timestamp) -> Answer<'_, ()> {
-        Answer::later(self.cut_at(instant))
     }
 }
 

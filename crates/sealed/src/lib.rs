@@ -14,6 +14,5 @@ mod seal;
 mod sessions;
 
 pub use node::ListSettings;
-pub use rings::Rings;
 pub use seal::{Rejected, Salt, Sealer, sealed_len};
 pub use sessions::SealedSessions;

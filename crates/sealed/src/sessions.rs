@@ -11,7 +11,7 @@ use cloakroom::{
     carrier::{self, Carrier, Cut, FIXED_BYTES_MAX, Honour, Opened, Sealed, Stamp},
     clock::{Clock, Entropy as _, OsEntropy, SystemClock},
     event::Rejection,
-    keyring::KeyRing,
+    keyring::LiveRing,
     store::{Answer, EndReason, Loaded, Revocation, Revoke, Store, Swept, Tombstone, Written},
 };
 
@@ -27,10 +27,14 @@ use crate::{
 /// Sessions that travel in their cookies, encrypted and authenticated: no store is asked when one is read or changed.
 ///
 /// ```
-/// # async fn example(ring: cloakroom::keyring::KeyRing) -> Result<(), cloakroom::Error> {
-/// use cloakroom::{MemoryStore, Sessions};
+/// # async fn example() -> Result<(), cloakroom::Error> {
+/// use cloakroom::{
+///     MemoryStore, Sessions,
+///     keyring::{LiveRing, RingFile},
+/// };
 /// use cloakroom_sealed::{ListSettings, SealedSessions};
 ///
+/// let ring = LiveRing::open(RingFile::new("cloakroom.keys")).await?;
 /// // A store that all nodes share; one in memory will do for a single process.
 /// let list = Box::new(MemoryStore::new());
 /// let sealed = SealedSessions::with_list(ring, list, ListSettings::default()).await?;
@@ -69,7 +73,7 @@ impl SealedSessions {
     /// [`Error::is_unsupported`] for a store that may forget what it acknowledged, as Memcached does;
     /// [`Error::is_unavailable`] if it can't be reached.
     pub async fn with_list(
-        ring: KeyRing,
+        ring: LiveRing,
         store: Box<dyn Store>,
         settings: ListSettings,
     ) -> Result<Self, Error> {
@@ -81,7 +85,7 @@ impl SealedSessions {
     /// # Errors
     /// Those of [`SealedSessions::with_list`].
     pub async fn with_list_and_clock(
-        ring: KeyRing,
+        ring: LiveRing,
         store: Box<dyn Store>,
         settings: ListSettings,
         clock: impl Clock,
@@ -102,11 +106,11 @@ impl SealedSessions {
     /// until it expires. So does every cookie from before a login or a rotation. Asking for a way to end a subject's
     /// sessions fails.
     #[must_use]
-    pub fn without_revocation(ring: KeyRing) -> Self {
+    pub fn without_revocation(ring: LiveRing) -> Self {
         Self::new(ring, None)
     }
 
-    fn new(ring: KeyRing, node: Option<Arc<Node>>) -> Self {
+    fn new(ring: LiveRing, node: Option<Arc<Node>>) -> Self {
         Self {
             rings: Rings::new(ring),
             node,
@@ -122,20 +126,6 @@ impl SealedSessions {
     pub fn lifetime_max(mut self, lifetime_max: Duration) -> Self {
         self.lifetime_max = Some(lifetime_max);
         self
-    }
-
-    /// Seals under another state of the ring from now on.
-    ///
-    /// # Errors
-    /// [`Error::is_invalid`] if the ring can't be used.
-    pub fn set_ring(&self, ring: KeyRing) -> Result<(), Error> {
-        self.rings.replace(ring)
-    }
-
-    /// What is asked for keys that aren't known, and told when the ring was found unchanged.
-    #[must_use]
-    pub fn rings(&self) -> &Rings {
-        &self.rings
     }
 
     fn bound(&self) -> Result<&Bound, Error> {
@@ -180,8 +170,8 @@ impl Carrier for SealedSessions {
         let plain = match self.rings.sealer()?.open(value) {
             Ok(plain) => plain,
             Err(Rejected::Malformed | Rejected::BadSeal) => return Ok(Opened::Rejected(Rejection::BadSeal)),
-            Err(Rejected::UnknownKey(_)) => {
-                self.rings.ask(now)?;
+            Err(Rejected::UnknownKey(id)) => {
+                self.rings.ask(id)?;
                 return Ok(Opened::Rejected(Rejection::UnknownKey));
             }
         };

@@ -29,6 +29,12 @@ pub(crate) struct Driver {
 pub(crate) const ALL: &[Kind] = &[
     Kind { schemes: &["memory"], form: "memory:", feature: "", driver: Some(MEMORY) },
     Kind { schemes: &["sqlite"], form: "sqlite:PATH", feature: "sqlite", driver: SQLITE_IF_BUILT },
+    Kind {
+        schemes: &["sealed"],
+        form: "sealed:?keys=FILE&revocations=URL",
+        feature: "sealed",
+        driver: SEALED_IF_BUILT,
+    },
 ];
 
 /// The kind whose URLs start so.
@@ -64,3 +70,10 @@ pub(crate) const SQLITE: Driver = Driver {
         Answer::ready(cloakroom_sqlite::SqliteStore::open(path).map(|store| Box::new(store) as _))
     },
 };
+
+#[cfg(not(feature = "sealed"))]
+const SEALED_IF_BUILT: Option<Driver> = None;
+
+#[cfg(feature = "sealed")]
+const SEALED_IF_BUILT: Option<Driver> =
+    Some(Driver { check: crate::sealed::check, open: crate::sealed::open });

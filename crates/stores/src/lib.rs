@@ -10,9 +10,17 @@
 //! # }
 //! ```
 //!
+//! `sealed:` keeps sessions in their cookies, encrypted: `sealed:?keys=FILE&revocations=URL`. `keys` is the file of the
+//! key ring, which `cloakroom keys new` makes; without it, the ring is in the environment variable `CLOAKROOM_KEYS`.
+//! `revocations` comes last, and is another store's URL, whole: there logouts are noted, for all nodes. With
+//! `revocations=none`, nothing can be taken back that was handed out: logout deletes the browser's cookie, and a copy of
+//! it stays good until it expires.
+//!
 //! Which kinds of storage are compiled in is a matter of this crate's features; `memory:` always is.
 
 mod kinds;
+#[cfg(feature = "sealed")]
+mod sealed;
 mod url;
 
 pub use url::StoreUrl;

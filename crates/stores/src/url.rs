@@ -54,6 +54,15 @@ impl StoreUrl {
         Self { whole: format!("sqlite:{path}"), driver: kinds::SQLITE }
     }
 
+    /// The same, with the file of the key ring; of use to sealed sessions alone.
+    #[must_use]
+    pub fn with_keys(mut self, file: &std::path::Path) -> Self {
+        if let Some(options) = self.whole.strip_prefix("sealed:?") {
+            self.whole = format!("sealed:?keys={}&{options}", file.display());
+        }
+        self
+    }
+
     /// Opens the store. It may wait for a disk, a lock or a server, so this is for the start of a program.
     ///
     /// # Errors

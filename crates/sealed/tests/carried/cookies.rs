@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use cloakroom::{Error, Key, Lifetime, Policy, Session, Sessions, event::EventKind};
 
+use cloakroom_sealed::SealedSessions;
+
 use crate::fixture::{Browser, COUNT, Fleet, ring};
 
 fn count(session: &Session) -> Result<(), Error> {
@@ -115,9 +117,10 @@ async fn settings_that_cant_work_are_refused_at_start() {
     let long = Policy { lifetime: Lifetime::NIST_AAL1, ..Policy::default() };
     let short_lived = fleet.sealed().await.lifetime_max(Duration::from_secs(3_600));
     assert!(build(long, short_lived).unwrap_err().is_invalid());
-    assert!(
-        Sessions::builder(fleet.sealed().await).build().unwrap().subjects().unwrap_err().is_unsupported()
-    );
+    let sessions = Sessions::builder(fleet.sealed().await).build().unwrap();
+    assert!(sessions.subjects().unwrap_err().is_unsupported() && sessions.revocations().is_ok());
+    let sessions = Sessions::builder(SealedSessions::without_revocation(ring(1))).build().unwrap();
+    assert!(sessions.revocations().unwrap_err().is_unsupported());
 }
 
 #[tokio::test]

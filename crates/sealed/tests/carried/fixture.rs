@@ -8,7 +8,7 @@ use cloakroom::{
     cookie::CookiePolicy,
     event::{Event, EventKind, Subscriber},
     exchange::Outcome,
-    keyring::{KeyId, KeyRing, Material},
+    keyring::{KeyId, KeyRing, LiveRing, Material},
     store::Store,
 };
 use cloakroom_sealed::{ListSettings, SealedSessions};
@@ -24,17 +24,17 @@ pub(crate) const SETTINGS: ListSettings = ListSettings {
     entries_max: 100_000,
 };
 
-pub(crate) fn ring(byte: u8) -> KeyRing {
+pub(crate) fn ring(byte: u8) -> LiveRing {
     let mut material = [0; 32];
     getrandom::fill(&mut material).unwrap();
-    KeyRing::new(KeyId::from_bytes([byte; 4]), Material::new(material).unwrap(), Timestamp::from_millis(0))
-        .unwrap()
+    let id = KeyId::from_bytes([byte; 4]);
+    LiveRing::fixed(KeyRing::new(id, Material::new(material).unwrap(), Timestamp::from_millis(0)).unwrap())
 }
 
 /// What the nodes of an installation have in common.
 #[derive(Clone)]
 pub(crate) struct Fleet {
-    pub(crate) ring: KeyRing,
+    pub(crate) ring: LiveRing,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: ManualClock,
     pub(crate) settings: ListSettings,

@@ -1,0 +1,105 @@
+//! `sealed:?keys=FILE&revocations=URL`.
+
+use std::{path::PathBuf, time::Duration};
+
+use cloakroom::{
+    Error,
+    keyring::{LiveRing, RingFile},
+    store::{Answer, Store},
+};
+use cloakroom_sealed::{ListSettings, SealedSessions};
+
+use crate::StoreUrl;
+
+/// How often the file of a ring is looked at: well under the time for which a key is published before it is used.
+const FOLLOW_PERIOD: Duration = Duration::from_secs(5);
+
+/// Holds the ring, where no file is named.
+const VARIABLE: &str = "CLOAKROOM_KEYS";
+
+pub(crate) fn check(url: &str) -> Result<(), Error> {
+    Options::parse(url).map(|_| ())
+}
+
+pub(crate) fn open(url: &str) -> Answer<'_, Box<dyn Store>> {
+    Answer::later(async move {
+        let options = Options::parse(url)?;
+        let ring = match options.keys {
+            Some(path) => LiveRing::open(RingFile::new(path)).await?,
+            None => LiveRing::from_environment(VARIABLE)?,
+        };
+        ring.follow(FOLLOW_PERIOD);
+        let sealed = match options.revocations {
+            Some(url) => {
+                let list = Box::pin(url.open()).await?;
+                SealedSessions::with_list(ring, list, ListSettings::default()).await?
+            }
+            None => SealedSessions::without_revocation(ring),
+        };
+        Ok(Box::new(sealed) as _)
+    })
+}
+
+/// What a URL says.
+#[derive(Debug)]
+struct Options {
+    keys: Option<PathBuf>,
+    /// None: nothing can be taken back, and that was asked for.
+    revocations: Option<StoreUrl>,
+}
+
+impl Options {
+    /// Options can't be left out by mistake: without a word on revocations, logout would end nothing.
+    fn parse(url: &str) -> Result<Self, Error> {
+        let options = url.strip_prefix("sealed:").unwrap_or(url);
+        let options = options.strip_prefix('?').unwrap_or(options);
+        let Some((before, list)) = options.split_once("revocations=") else {
+            return Err(Error::invalid(
+                "sealed sessions need a place for revocations, or logout would end nothing: add \
+                 `revocations=` and the URL of a store that all nodes share, as in \
+                 `sealed:?keys=cloakroom.keys&revocations=sqlite:revoked.db`; or `revocations=none`, if cookies that \
+                 can't be taken back will do",
+            ));
+        };
+        let mut keys = None;
+        for option in before.split('&').filter(|option| !option.is_empty()) {
+            match option.split_once('=') {
+                Some(("keys", path)) if !path.is_empty() => keys = Some(PathBuf::from(path)),
+                _ => {
+                    return Err(Error::invalid(
+                        "a sealed URL has the options `keys=FILE` and, behind it, `revocations=URL`",
+                    ));
+                }
+            }
+        }
+        if list.starts_with("sealed:") {
+            return Err(Error::invalid("revocations of sealed sessions are kept in a store, not in cookies"));
+        }
+        let revocations = if list == "none" { None } else { Some(StoreUrl::parse(list)?) };
+        Ok(Self { keys, revocations })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn revocations_are_asked_for_or_waived_by_name() {
+        for url in
+            ["sealed:", "sealed:?keys=k", "sealed:?keys=&revocations=none", "sealed:?x=y&revocations=none"]
+        {
+            assert!(check(url).unwrap_err().is_invalid(), "{url}");
+        }
+        for url in
+            ["sealed:?revocations=sealed:?revocations=none", "sealed:?revocations=abacus://secret@host"]
+        {
+            let error = check(url).unwrap_err();
+            assert!(error.is_invalid() && !error.to_string().contains("secret"), "{url}: {error}");
+        }
+        let options = Options::parse("sealed:?keys=/etc/k&revocations=sqlite:a&b?c").unwrap();
+        assert_eq!(options.keys, Some(PathBuf::from("/etc/k")));
+        assert_eq!(options.revocations.unwrap().to_string(), "sqlite:a&b?c");
+        assert!(Options::parse("sealed:?revocations=none").unwrap().revocations.is_none());
+    }
+}
