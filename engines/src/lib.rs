@@ -4,6 +4,7 @@
 //! Tests that only talk to an engine share one, by [`shared`]; tests that hang or kill it start their own.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that can't start its engine has failed")]
 
+mod breakable;
 mod dynamodb;
 mod folder;
 mod port;
@@ -11,6 +12,7 @@ mod process;
 mod proxy;
 mod shared;
 
+pub use breakable::Breakable;
 pub use dynamodb::DynamoDb;
 pub use folder::Folder;
 pub use port::{free_port, free_ports};
