@@ -6,6 +6,7 @@
 
 mod dynamodb;
 mod folder;
+mod memcached;
 mod port;
 mod process;
 mod proxy;
@@ -13,6 +14,7 @@ mod shared;
 
 pub use dynamodb::DynamoDb;
 pub use folder::Folder;
+pub use memcached::Memcached;
 pub use port::{free_port, free_ports};
 pub use process::{Process, Start, program};
 pub use proxy::Proxy;

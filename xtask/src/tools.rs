@@ -31,6 +31,7 @@ const fn tool(
 const TOOLS: &[Tool] = &[
     tool("chromium", "chromium", "chromium", BROWSER_TESTS),
     tool("chromium", "chromedriver", "chromium-driver", BROWSER_TESTS),
+    tool("memcached", "memcached", "memcached", "the tests of the Memcached store"),
     tool("sqlite3", "sqlite3", "sqlite3", "the tests that read the embedded file from the command line"),
 ];
 
@@ -214,7 +215,7 @@ mod tests {
             ["LEFT OUT: chromium (--without): the browser tests did not run"]
         );
         assert!(left_out(&[]).is_empty());
-        assert_eq!(names(), ["chromium", "sqlite3"]);
+        assert_eq!(names(), ["chromium", "memcached", "sqlite3"]);
     }
 
     #[test]
@@ -225,6 +226,9 @@ mod tests {
         prepare(root, &without).unwrap().apply(&mut command);
         let variables: Vec<_> = command.get_envs().collect();
         assert!(variables.contains(&(BROWSER_SWITCH.as_ref(), None)), "{variables:?}");
-        assert!(variables.contains(&(LEFT_OUT.as_ref(), Some("chromium,sqlite3".as_ref()))), "{variables:?}");
+        assert!(
+            variables.contains(&(LEFT_OUT.as_ref(), Some("chromium,memcached,sqlite3".as_ref()))),
+            "{variables:?}"
+        );
     }
 }
