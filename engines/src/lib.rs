@@ -7,6 +7,7 @@
 mod breakable;
 mod dynamodb;
 mod folder;
+mod mariadb;
 mod memcached;
 mod port;
 mod process;
@@ -16,6 +17,7 @@ mod shared;
 pub use breakable::Breakable;
 pub use dynamodb::DynamoDb;
 pub use folder::Folder;
+pub use mariadb::MariaDb;
 pub use memcached::Memcached;
 pub use port::{free_port, free_ports};
 pub use process::{Process, Start, program};

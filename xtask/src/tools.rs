@@ -34,6 +34,8 @@ const TOOLS: &[Tool] = &[
     tool("chromium", "chromedriver", "chromium-driver", BROWSER_TESTS),
     tool("dynamodb", "java", "default-jre-headless", "the tests of the DynamoDB store"),
     tool("dynamodb", NPM, "npm", "the tests of the DynamoDB store"),
+    tool("mariadb", "mariadbd", "mariadb-server", "the tests of the MySQL store"),
+    tool("mariadb", "mariadb-install-db", "mariadb-server", "the tests of the MySQL store"),
     tool("memcached", "memcached", "memcached", "the tests of the Memcached store"),
     tool("sqlite3", "sqlite3", "sqlite3", "the tests that read the embedded file from the command line"),
 ];

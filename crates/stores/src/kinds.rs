@@ -36,6 +36,12 @@ pub(crate) const ALL: &[Kind] = &[
         feature: "sealed",
         driver: SEALED_IF_BUILT,
     },
+    Kind {
+        schemes: &["mysql", "mariadb"],
+        form: "mysql://USER:PASSWORD@HOST/DATABASE",
+        feature: "mysql",
+        driver: MYSQL,
+    },
     Kind { schemes: &["memcached"], form: "memcached://HOST,HOST", feature: "memcached", driver: MEMCACHED },
 ];
 
@@ -103,6 +109,20 @@ const MEMCACHED: Option<Driver> = Some(Driver {
     open: |url| {
         Answer::later(async move {
             let store = cloakroom_memcached::MemcachedStore::open(url).await?;
+            Ok(Box::new(store) as _)
+        })
+    },
+});
+
+#[cfg(not(feature = "mysql"))]
+const MYSQL: Option<Driver> = None;
+
+#[cfg(feature = "mysql")]
+const MYSQL: Option<Driver> = Some(Driver {
+    check: cloakroom_mysql::MySqlStore::check,
+    open: |url| {
+        Answer::later(async move {
+            let store = cloakroom_mysql::MySqlStore::connect(url).await?;
             Ok(Box::new(store) as _)
         })
     },

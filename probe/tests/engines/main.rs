@@ -62,5 +62,6 @@ macro_rules! on_engines {
 
 on_engines! {
     dynamodb: DynamoDb;
+    mariadb: MariaDb;
     memcached: Memcached;
 }

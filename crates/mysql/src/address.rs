@@ -1,0 +1,188 @@
+//! A store's URL.
+
+use std::time::Duration;
+
+use cloakroom::Error;
+use mysql_async::{Opts, OptsBuilder};
+use percent_encoding::percent_decode_str;
+
+/// What a URL says.
+pub(crate) struct Address {
+    pub(crate) options: Opts,
+    pub(crate) connections: usize,
+    pub(crate) migrates: bool,
+    /// Without what is secret.
+    pub(crate) shown: String,
+}
+
+const CONNECTIONS: usize = 16;
+const CONNECTIONS_MAX: usize = 1_000;
+const PORT: u16 = 3306;
+
+/// Made at the start of each connection. Each call is one statement that commits itself, and sees what others have
+/// committed; nothing that is too long is ever cut off.
+const SETUP: [&str; 3] = [
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE'",
+    "SET SESSION innodb_lock_wait_timeout = 5, autocommit = 1",
+];
+
+impl Address {
+    pub(crate) fn parse(url: &str) -> Result<Self, Error> {
+        let form = "write mysql://USER:PASSWORD@HOST:PORT/DATABASE";
+        let wrong = |what: &str| Error::invalid(format!("{what}: {form}"));
+        let rest = url
+            .strip_prefix("mysql://")
+            .or_else(|| url.strip_prefix("mariadb://"))
+            .ok_or_else(|| wrong("a MySQL store's URL starts with mysql:// or mariadb://"))?;
+        let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, database) =
+            place.split_once('/').ok_or_else(|| wrong("the URL names no database"))?;
+        let (user_info, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
+        let (host, port) =
+            host_and_port(host).ok_or_else(|| wrong("the URL's host or port can't be read"))?;
+        let database = decoded(database).filter(|name| !name.is_empty() && !name.contains('/'));
+        let database = database.ok_or_else(|| wrong("the URL names no database"))?;
+        let text = |encoded: &str| decoded(encoded).ok_or_else(|| wrong("the URL isn't UTF-8"));
+        let (user, password) = (text(user)?, text(password)?);
+        if user.is_empty() {
+            return Err(wrong("the URL names no user"));
+        }
+        let shown = format!("mysql://{host}:{port}/{database}");
+        let mut builder = OptsBuilder::default()
+            .ip_or_hostname(host)
+            .tcp_port(port)
+            .user(Some(user))
+            .pass(Some(password).filter(|password| !password.is_empty()))
+            .db_name(Some(database))
+            // Or it would go past a proxy on this machine.
+            .prefer_socket(false)
+            .tcp_keepalive(Some(Duration::from_secs(30)))
+            .client_found_rows(true)
+            .setup(SETUP.to_vec());
+        let (mut connections, mut migrates, mut tls) = (CONNECTIONS, true, Tls::default());
+        for option in options.split('&').filter(|option| !option.is_empty()) {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            let value = text(value)?;
+            match (name, value.as_str()) {
+                ("connections", count) => {
+                    let count = count.parse().ok().filter(|count| (1..=CONNECTIONS_MAX).contains(count));
+                    connections = count.ok_or_else(|| {
+                        Error::invalid(format!("`connections` is a number from 1 to {CONNECTIONS_MAX}"))
+                    })?;
+                }
+                ("migrate", "true") => migrates = true,
+                ("migrate", "false") => migrates = false,
+                ("migrate", _) => return Err(Error::invalid("`migrate` is `true` or `false`")),
+                ("socket", path) if path.starts_with('/') => {
+                    builder = builder.socket(Some(path)).prefer_socket(true)
+                }
+                ("sslmode", "disable") => tls.is_wanted = false,
+                ("sslmode", "verify") => tls.is_wanted = true,
+                ("sslmode", _) => {
+                    return Err(Error::invalid(
+                        "`sslmode` is `disable`, or `verify`: to encrypt without knowing for whom keeps nobody out",
+                    ));
+                }
+                ("ca", file) if !file.is_empty() => tls.authority = Some(file.to_owned()),
+                _ => {
+                    return Err(Error::invalid(
+                        "a MySQL store's URL has the options connections, migrate, socket, sslmode and ca",
+                    ));
+                }
+            }
+        }
+        let options = tls.apply(builder)?.into();
+        Ok(Self { options, connections, migrates, shown })
+    }
+}
+
+#[derive(Default)]
+struct Tls {
+    is_wanted: bool,
+    authority: Option<String>,
+}
+
+impl Tls {
+    #[cfg(feature = "tls")]
+    fn apply(self, builder: OptsBuilder) -> Result<OptsBuilder, Error> {
+        if !self.is_wanted {
+            return Ok(builder);
+        }
+        let roots = self.authority.into_iter().map(|file| std::path::PathBuf::from(file).into()).collect();
+        Ok(builder.ssl_opts(mysql_async::SslOpts::default().with_root_certs(roots)))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn apply(self, builder: OptsBuilder) -> Result<OptsBuilder, Error> {
+        if self.is_wanted || self.authority.is_some() {
+            return Err(Error::invalid(
+                "this program was built without TLS for MySQL: build it with the feature `tls` of cloakroom-mysql",
+            ));
+        }
+        Ok(builder)
+    }
+}
+
+fn host_and_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']')?;
+            (host, port.strip_prefix(':'))
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let port = port.map_or(Some(PORT), |port| port.parse().ok())?;
+    let host = if host.is_empty() { "127.0.0.1" } else { host };
+    Some((decoded(host)?, port))
+}
+
+fn decoded(text: &str) -> Option<String> {
+    percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_where_and_how() {
+        let url = "mysql://shop:p%40ss%2F@[::1]:3307/app?connections=4&migrate=false";
+        let address = Address::parse(url).unwrap();
+        assert_eq!((address.connections, address.migrates), (4, false));
+        assert_eq!(address.shown, "mysql://::1:3307/app");
+        assert_eq!((address.options.user(), address.options.pass()), (Some("shop"), Some("p@ss/")));
+        assert_eq!((address.options.ip_or_hostname(), address.options.tcp_port()), ("::1", 3307));
+        assert_eq!(Address::parse("mariadb://u@host/db").unwrap().options.tcp_port(), 3306);
+    }
+
+    #[test]
+    fn what_cant_work_is_refused_and_no_password_is_said() {
+        for url in [
+            "mysql:",
+            "postgres://u:hunter2@h/d",
+            "mysql://u:hunter2@h",
+            "mysql://u:hunter2@h/",
+            "mysql://:hunter2@h/d",
+            "mysql://u:hunter2@h:port/d",
+            "mysql://u:hunter2@h/d?connections=0",
+            "mysql://u:hunter2@h/d?migrate=maybe",
+            "mysql://u:hunter2@h/d?password=hunter2",
+            "mysql://u:hunter2@h/d?sslmode=require",
+            "mysql://u:hunter2@h/d?socket=relative",
+        ] {
+            let error = Address::parse(url).err().unwrap();
+            assert!(error.is_invalid() && !format!("{error:?}").contains("hunter2"), "{url}: {error:?}");
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn encryption_that_isnt_built_in_is_refused() {
+        assert!(Address::parse("mysql://u@h/d?sslmode=verify").err().unwrap().is_invalid());
+    }
+}

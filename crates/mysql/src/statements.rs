@@ -1,0 +1,259 @@
+//! The store's operations, each on one connection. Nearly all are one statement, so that one that fails undoes itself
+//! and nothing else.
+
+use cloakroom::{
+    Error, SessionId, Subject, Timestamp, Version,
+    store::{Loaded, Revocation, Summary, Swept, Tombstone, Written},
+};
+use mysql_async::{Conn, Params, Row, TxOpts, Value, params, prelude::Queryable as _};
+
+use crate::{
+    failure::Failure,
+    row::{self, Columns, Encoded, id as id_value, millis, version},
+};
+
+type Done<T> = Result<T, Failure>;
+
+pub(crate) async fn load(db: &mut Conn, id: SessionId, now: Timestamp) -> Done<Loaded> {
+    let values = params! { "id" => id_value(id), "now" => millis(now) };
+    let row: Option<Row> = db.exec_first(include_str!("sql/load.sql"), values).await?;
+    Ok(row.map_or(Ok(Loaded::Absent), |row| row::loaded(id, row))?)
+}
+
+pub(crate) async fn create(db: &mut Conn, new: Encoded) -> Done<Written> {
+    match change(db, include_str!("sql/create.sql"), new.params(None)).await {
+        Ok(_) => Ok(Written::Stored),
+        Err(failure) if failure.is_duplicate() => Ok(Written::Conflict),
+        Err(failure) => Err(failure),
+    }
+}
+
+pub(crate) async fn replace(db: &mut Conn, new: Encoded, expected: Version, now: Timestamp) -> Done<Written> {
+    let id = new.record.id;
+    let values = new.params(Some((expected, now)));
+    let is_replaced = change(db, include_str!("sql/replace.sql"), values).await? > 0;
+    if is_replaced { Ok(Written::Stored) } else { why_not(db, id, now).await }
+}
+
+pub(crate) async fn touch(db: &mut Conn, id: SessionId, active: Timestamp, now: Timestamp) -> Done<Written> {
+    let values = params! { "id" => id_value(id), "active" => millis(active), "now" => millis(now) };
+    let is_touched = change(db, include_str!("sql/touch.sql"), values).await? > 0;
+    Ok(if is_touched { Written::Stored } else { Written::Gone })
+}
+
+pub(crate) async fn end(
+    db: &mut Conn,
+    tombstone: Tombstone,
+    expected: Option<Version>,
+    now: Timestamp,
+) -> Done<Written> {
+    let values = params! {
+        "id" => id_value(tombstone.id),
+        "version" => version(tombstone.version),
+        "at" => millis(tombstone.at),
+        "why" => tombstone.reason.as_str(),
+        "kept_to" => millis(tombstone.expires),
+        "expected" => expected.map(version),
+        "now" => millis(now),
+    };
+    let is_ended = change(db, include_str!("sql/end.sql"), values).await? > 0;
+    if is_ended { Ok(Written::Stored) } else { why_not(db, tombstone.id, now).await }
+}
+
+/// Why a compare-and-swap changed nothing.
+async fn why_not(db: &mut Conn, id: SessionId, now: Timestamp) -> Done<Written> {
+    let values = params! { "id" => id_value(id), "now" => millis(now) };
+    let alive: Option<Row> = db.exec_first(include_str!("sql/is_alive.sql"), values).await?;
+    Ok(if alive.is_some() { Written::Conflict } else { Written::Gone })
+}
+
+pub(crate) async fn list(
+    db: &mut Conn,
+    subject: Subject,
+    after: Option<SessionId>,
+    limit: usize,
+    now: Timestamp,
+) -> Done<Vec<Summary>> {
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+    let rows: Vec<Row> = match after {
+        Some(after) => {
+            let after = id_value(after);
+            let values = params! { "subject" => subject.as_str(), "after" => after, "now" => millis(now), "limit" => limit };
+            db.exec(include_str!("sql/list.sql"), values).await?
+        }
+        None => {
+            let values = params! { "subject" => subject.as_str(), "now" => millis(now), "limit" => limit };
+            db.exec(include_str!("sql/list_first.sql"), values).await?
+        }
+    };
+    // One damaged row must not hide a user's other sessions.
+    let readable = |row| match row::summary(row) {
+        Ok(summary) => Some(summary),
+        Err(error) => {
+            tracing::warn!(%error, "left out of a list: a row of the session table that can't be read");
+            None
+        }
+    };
+    Ok(rows.into_iter().filter_map(readable).collect())
+}
+
+/// Of two revocations the later one stays noted, in whichever order they arrive: it means the sessions of both. Sessions
+/// are looked up when the note is committed, and ended one by one, if they are the subject's still.
+pub(crate) async fn end_subject(
+    db: &mut Conn,
+    subject: Subject,
+    revocation: Revocation,
+    now: Timestamp,
+) -> Done<Vec<SessionId>> {
+    let note = params! {
+        "subject" => subject.as_str(),
+        "at" => millis(revocation.at),
+        "except" => revocation.except.map(id_value),
+        "why" => revocation.reason.as_str(),
+        "version" => version(revocation.version),
+        "kept_to" => millis(revocation.tombstones_expire),
+    };
+    change(db, include_str!("sql/note_revocation.sql"), note).await?;
+    let (mut ended, mut after) = (Vec::new(), None);
+    loop {
+        let page = list(db, subject.clone(), after, PAGE, now).await?;
+        let Some(last) = page.last() else { return Ok(ended) };
+        after = Some(last.id);
+        for session in page.iter().filter(|session| Some(session.id) != revocation.except) {
+            let values = params! {
+                "id" => id_value(session.id),
+                "subject" => subject.as_str(),
+                "version" => version(revocation.version),
+                "at" => millis(revocation.at),
+                "why" => revocation.reason.as_str(),
+                "kept_to" => millis(revocation.tombstones_expire),
+                "now" => millis(now),
+            };
+            if change(db, include_str!("sql/end_subject.sql"), values).await? > 0 {
+                ended.push(session.id);
+            }
+        }
+    }
+}
+
+const PAGE: usize = 500;
+
+pub(crate) async fn last_revocation(
+    db: &mut Conn,
+    subject: Subject,
+    now: Timestamp,
+) -> Done<Option<Revocation>> {
+    let values = params! { "subject" => subject.as_str(), "since" => forgotten(now) };
+    let row: Option<Row> = db.exec_first(include_str!("sql/last_revocation.sql"), values).await?;
+    Ok(row.map(row::revocation).transpose()?)
+}
+
+pub(crate) async fn end_started_before(db: &mut Conn, instant: Timestamp) -> Done<()> {
+    let values = params! { "instant" => millis(instant) };
+    change(db, include_str!("sql/end_started_before.sql"), values).await?;
+    Ok(())
+}
+
+/// Rows that one walk looks at, at most: some ten milliseconds of reading.
+const WALK_ROWS_MAX: usize = 10_000;
+
+/// Rows that are removed in one transaction: a few milliseconds' work.
+const REMOVED_MAX: usize = 64;
+
+/// Removes expired rows, `limit` at most, from the row after `from` to the last one and on from the first. Answers the
+/// last row looked at, too.
+pub(crate) async fn sweep(
+    db: &mut Conn,
+    from: [u8; 16],
+    now: Timestamp,
+    limit: usize,
+) -> Done<(Swept, [u8; 16])> {
+    let (mut found, mut last, mut left) = (Vec::new(), from, WALK_ROWS_MAX.max(limit));
+    let mut swept = Swept { is_more: true, ..Swept::default() };
+    for (after, to) in [(from, [0xff; 16]), ([0; 16], from)] {
+        let values = params! {
+            "now" => millis(now),
+            "after" => after.to_vec(),
+            "to" => to.to_vec(),
+            "limit" => u64::try_from(left).unwrap_or(u64::MAX),
+        };
+        let rows: Vec<(Vec<u8>, bool)> = db.exec(include_str!("sql/walk.sql"), values).await?;
+        for (id, is_expired) in rows {
+            if found.len() == limit {
+                break;
+            }
+            let id = row::session_id(id)?;
+            (last, left) = (*id.as_bytes(), left - 1);
+            if is_expired {
+                found.push(id);
+            }
+        }
+        if found.len() == limit || left == 0 {
+            swept.is_more |= found.len() == limit;
+            break;
+        }
+        // Past the last row. What lies before `from` was looked at in earlier walks; there is time to look again.
+        swept.is_more = false;
+    }
+    for ids in found.chunks(REMOVED_MAX) {
+        swept.expired.extend(remove(db, ids, now).await?);
+    }
+    let values = params! { "since" => forgotten(now) };
+    swept.is_more |= change(db, include_str!("sql/sweep_revocations.sql"), values).await? == 256;
+    Ok((swept, last))
+}
+
+/// Removes those of the rows that have still expired: they may have been touched, or used again, since they were found.
+async fn remove(db: &mut Conn, ids: &[SessionId], now: Timestamp) -> Done<Vec<(SessionId, Option<Subject>)>> {
+    let mut transaction = db.start_transaction(TxOpts::default()).await?;
+    let marks = |count: usize| vec!["?"; count].join(", ");
+    let select = format!(
+        "SELECT id, subject, ended_ms FROM cloakroom_session WHERE id IN ({}) AND (expires_ms <= ? OR (ended_ms IS NULL \
+         AND started_ms < (SELECT started_before_ms FROM cloakroom_setting WHERE id = 1))) FOR UPDATE",
+        marks(ids.len())
+    );
+    let mut values: Vec<Value> = ids.iter().map(|id| id_value(*id).into()).collect();
+    values.push(millis(now).into());
+    let rows: Vec<Row> = transaction.exec(select, Params::Positional(values)).await?;
+    let (mut removed, mut expired) = (Vec::new(), Vec::new());
+    for row in rows {
+        let mut row = Columns(row);
+        let id = row.id(0)?;
+        removed.push(Value::from(id_value(id)));
+        if row.optional_time(2)?.is_none() {
+            expired.push((id, row.subject(1).unwrap_or_default()));
+        }
+    }
+    if !removed.is_empty() {
+        let delete = format!("DELETE FROM cloakroom_session WHERE id IN ({})", marks(removed.len()));
+        transaction.exec_drop(delete, Params::Positional(removed)).await?;
+    }
+    transaction.commit().await?;
+    Ok(expired)
+}
+
+/// Revocations asked for at this instant or before are forgotten: a day is longer than any login takes.
+fn forgotten(now: Timestamp) -> i64 {
+    const KEPT_MS: i64 = 86_400_000;
+    millis(now) - KEPT_MS
+}
+
+/// How often a statement is made anew that the server chose to give way.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// Makes a change, and answers how many rows its condition met.
+async fn change(db: &mut Conn, sql: &'static str, values: Params) -> Done<u64> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        match db.exec_drop(sql, values.clone()).await.map_err(Failure::from) {
+            Ok(()) => return Ok(db.affected_rows()),
+            Err(failure) if failure.has_given_way() && attempt < ATTEMPTS_MAX => {}
+            Err(failure) if failure.has_given_way() => {
+                let source = Error::from(failure).to_string();
+                return Err(Error::unavailable("MySQL is too busy with this session", source).into());
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+}
