@@ -209,6 +209,37 @@ fn sealed_values_of_one_plaintext_have_nothing_in_common() {
     }
 }
 
+/// Pairs of key and nonce are chosen by the salt, one to one; so a salt that occurred twice would be a repeated pair, and
+/// nothing else would. The salts are those that were sealed with, read back from the values.
+#[test]
+fn ten_million_seals_never_repeat_a_key_and_nonce() {
+    const SEALS: usize = 10_000_000;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    let sealer = &sealer();
+    let mut salts: Vec<u128> = std::thread::scope(|scope| {
+        let work = |count: usize| {
+            move || -> Vec<u128> {
+                let mut random = [0; 24 * 512];
+                let mut salts = Vec::with_capacity(count);
+                while salts.len() < count {
+                    getrandom::fill(&mut random).unwrap();
+                    for salt in random.as_chunks::<24>().0.iter().take(count - salts.len()) {
+                        let value = sealer.seal(b"", salt).unwrap();
+                        // Characters 4 to 39 are bytes 3 to 29; of the salt's, 5 to 28, two thirds will do.
+                        let sealed = URL_SAFE_NO_PAD.decode(&value.as_bytes()[4..40]).unwrap();
+                        salts.push(u128::from_le_bytes(sealed[2..18].try_into().unwrap()));
+                    }
+                }
+                salts
+            }
+        };
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work(SEALS / threads))).collect();
+        running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    salts.sort_unstable();
+    assert!(salts.len() > SEALS - threads && salts.windows(2).all(|pair| pair[0] != pair[1]));
+}
+
 #[test]
 fn debug_shows_no_key() {
     let shown = format!("{:?}", sealer());
