@@ -40,7 +40,7 @@ impl DynamoDb {
             .arg(folder.path())
             .arg(program("java"))
             // Tests live too briefly for more than the quick compiler, and share the machine.
-            .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx768m"])
+            .args(["-XX:+UseSerialGC", "-Xmx768m"])
             .arg(libraries)
             .arg("-jar")
             .arg(&jar)
@@ -94,7 +94,7 @@ impl Engine for DynamoDb {
 fn jar() -> PathBuf {
     const VARIABLE: &str = "CLOAKROOM_DYNAMODB_JAR";
     let installed = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../target/packages/node_modules/amplify-dynamodb-simulator/emulator/DynamoDBLocal.jar");
+        .join("../target/packages/npm/amplify-dynamodb-simulator-2.9.30/emulator/DynamoDBLocal.jar");
     let jar = env::var_os(VARIABLE).map_or(installed, PathBuf::from);
     assert!(
         jar.is_file(),

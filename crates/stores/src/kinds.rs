@@ -28,6 +28,12 @@ pub(crate) struct Driver {
 
 pub(crate) const ALL: &[Kind] = &[
     Kind { schemes: &["memory"], form: "memory:", feature: "", driver: Some(MEMORY) },
+    Kind {
+        schemes: &["dynamodb"],
+        form: "dynamodb://TABLE",
+        feature: "dynamodb",
+        driver: DYNAMODB_IF_BUILT,
+    },
     Kind { schemes: &["sqlite"], form: "sqlite:PATH", feature: "sqlite", driver: SQLITE_IF_BUILT },
     Kind {
         schemes: &["sealed"],
@@ -49,6 +55,20 @@ const MEMORY: Driver = Driver {
     },
     open: |_| Answer::ready(Ok(Box::new(MemoryStore::new()))),
 };
+
+#[cfg(not(feature = "dynamodb"))]
+const DYNAMODB_IF_BUILT: Option<Driver> = None;
+
+#[cfg(feature = "dynamodb")]
+const DYNAMODB_IF_BUILT: Option<Driver> = Some(Driver {
+    check: cloakroom_dynamodb::DynamoDbStore::check,
+    open: |url| {
+        Answer::later(async move {
+            let store = cloakroom_dynamodb::DynamoDbStore::open(url).await?;
+            Ok(Box::new(store) as _)
+        })
+    },
+});
 
 #[cfg(not(feature = "sqlite"))]
 const SQLITE_IF_BUILT: Option<Driver> = None;
