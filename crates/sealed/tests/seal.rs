@@ -41,7 +41,7 @@ fn random<const N: usize>() -> [u8; N] {
 /// Computed with another implementation (Python's `cryptography`: HKDFExpand, CMAC, AESGCM) from the description in
 /// `src/seal.rs`. What one version has sealed must open under the next.
 #[test]
-fn known_answers() {
+fn a11_3_4_known_answers() {
     let all: Vec<u8> = (0..100).collect();
     let other = Sealer::new(ring(KeyId::from_bytes([0, 0, 0, 1]), second()), "s", "csrf").unwrap();
     let cases: [(&Sealer, &[u8], Salt, &str); 3] = [
@@ -75,7 +75,7 @@ fn known_answers() {
 }
 
 #[test]
-fn no_single_bit_can_be_flipped() {
+fn a9_1_1_a11_3_3_no_single_bit_can_be_flipped() {
     let sealer = sealer();
     let value = sealer.seal(b"two umbrellas", &random()).unwrap();
     let sealed = URL_SAFE_NO_PAD.decode(&value).unwrap();
@@ -98,7 +98,7 @@ fn no_single_bit_can_be_flipped() {
 }
 
 #[test]
-fn nothing_shorter_or_longer_opens() {
+fn a9_1_1_nothing_shorter_or_longer_opens() {
     let sealer = sealer();
     let value = sealer.seal(b"two umbrellas", &random()).unwrap();
     let sealed = URL_SAFE_NO_PAD.decode(&value).unwrap();
@@ -131,7 +131,7 @@ fn the_longest_value_fits_and_the_next_is_refused() {
 }
 
 #[test]
-fn a_value_is_bound_to_cookie_purpose_key_id_and_key() {
+fn a9_2_2_a9_2_3_a_value_is_bound_to_cookie_purpose_key_id_and_key() {
     let value = sealer().seal(b"two umbrellas", &random()).unwrap();
     let refused = [
         ("another cookie", ring(ID, first()), "__Host-other", "session"),
@@ -151,12 +151,39 @@ fn a_value_is_bound_to_cookie_purpose_key_id_and_key() {
 }
 
 #[test]
-fn another_version_is_malformed() {
+fn a9_1_2_another_version_is_malformed() {
     let sealer = sealer();
     let mut sealed = URL_SAFE_NO_PAD.decode(sealer.seal(b"x", &random()).unwrap()).unwrap();
     for version in (0..=255).filter(|version| *version != 1) {
         sealed[0] = version;
         assert_eq!(sealer.open(URL_SAFE_NO_PAD.encode(&sealed).as_bytes()), Err(Rejected::Malformed));
+    }
+}
+
+/// Whoever tries values learns nothing of why they fail: commitment, ciphertext, tag, name, purpose and key all fail as
+/// one and the same, with nothing behind it.
+#[test]
+fn a11_2_5_every_failure_of_a_seal_is_the_same() {
+    let sealer = sealer();
+    let value = URL_SAFE_NO_PAD.decode(sealer.seal(b"two umbrellas", &random()).unwrap()).unwrap();
+    let altered = |at: usize| {
+        let mut altered = value.clone();
+        altered[at] ^= 0x80;
+        URL_SAFE_NO_PAD.encode(altered)
+    };
+    let whole = URL_SAFE_NO_PAD.encode(&value);
+    let other = |ring, name, purpose| Sealer::new(ring, name, purpose).unwrap();
+    let failures = [
+        sealer.open(altered(5).as_bytes()),
+        sealer.open(altered(29).as_bytes()),
+        sealer.open(altered(61).as_bytes()),
+        sealer.open(altered(value.len() - 1).as_bytes()),
+        other(ring(ID, first()), "s", "session").open(whole.as_bytes()),
+        other(ring(ID, first()), "__Host-session", "s").open(whole.as_bytes()),
+        other(ring(ID, second()), "__Host-session", "session").open(whole.as_bytes()),
+    ];
+    for failure in failures {
+        assert_eq!(format!("{failure:?}"), "Err(BadSeal)");
     }
 }
 
@@ -173,7 +200,7 @@ fn the_commitment_is_of_the_key() {
 }
 
 #[test]
-fn a_key_seals_while_primary_opens_while_retiring_and_is_unknown_when_removed() {
+fn a9_1_2_a11_2_2_a_key_seals_as_primary_opens_while_retiring_and_is_then_unknown() {
     const HOUR: Duration = Duration::from_secs(3600);
     let schedule = Schedule::for_lifetime(24 * HOUR).unwrap();
     let next = KeyId::from_bytes([5; 4]);
@@ -212,7 +239,7 @@ fn sealed_values_of_one_plaintext_have_nothing_in_common() {
 /// Pairs of key and nonce are chosen by the salt, one to one; so a salt that occurred twice would be a repeated pair, and
 /// nothing else would. The salts are those that were sealed with, read back from the values.
 #[test]
-fn ten_million_seals_never_repeat_a_key_and_nonce() {
+fn a11_3_4_ten_million_seals_never_repeat_a_key_and_nonce() {
     const SEALS: usize = 10_000_000;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
     let sealer = &sealer();
@@ -241,7 +268,7 @@ fn ten_million_seals_never_repeat_a_key_and_nonce() {
 }
 
 #[test]
-fn debug_shows_no_key() {
+fn a16_2_5_debug_shows_no_key() {
     let shown = format!("{:?}", sealer());
     assert_eq!(shown, "Sealer({Key(9f3a01c2 primary since 0 ms)})");
 }

@@ -165,7 +165,7 @@ fn a_server_with_keys_binds_its_sessions() {
 }
 
 #[test]
-fn a_server_does_not_start_with_a_ring_it_cannot_use() {
+fn k_sample_a_server_does_not_start_with_a_ring_it_cannot_use() {
     let folder = Folder::new();
     let start = |arguments: &[&str], variable: Option<&str>| {
         let mut command = folder.cloakroom(&["--listen", "127.0.0.1:0"]);
