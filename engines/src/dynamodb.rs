@@ -4,12 +4,12 @@ use std::{
     env,
     ffi::OsString,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use crate::{Engine, Folder, Process, Start, free_port, program};
+use crate::{Breakable, Engine, Folder, Process, Start, free_port, program};
 
 /// DynamoDB Local on a port of its own. It can't be told to listen on loopback alone.
 #[derive(Debug)]
@@ -55,24 +55,36 @@ impl DynamoDb {
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
+}
 
-    /// Stops it where it stands.
-    pub fn hang(&self) {
+impl Breakable for DynamoDb {
+    const KEEPS: bool = true;
+
+    fn start_durable() -> Self {
+        Self::durable()
+    }
+
+    fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    fn url_at(&self, address: SocketAddr) -> String {
+        format!("dynamodb://cloakroom?endpoint=http://{address}&create=true")
+    }
+
+    fn hang(&self) {
         self.process.hang();
     }
 
-    /// Lets it go on.
-    pub fn resume(&self) {
+    fn resume(&self) {
         self.process.resume();
     }
 
-    /// Kills it.
-    pub fn kill(&mut self) {
+    fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Starts it again with what it had kept, and waits until it answers.
-    pub fn restart(&mut self) {
+    fn restart(&mut self) {
         let port = self.port;
         self.process.restart(|| answers(port));
     }

@@ -36,6 +36,7 @@ pub(crate) const ALL: &[Kind] = &[
         feature: "sealed",
         driver: SEALED_IF_BUILT,
     },
+    Kind { schemes: &["memcached"], form: "memcached://HOST,HOST", feature: "memcached", driver: MEMCACHED },
 ];
 
 /// The kind whose URLs start so.
@@ -92,3 +93,17 @@ const SEALED_IF_BUILT: Option<Driver> = None;
 #[cfg(feature = "sealed")]
 const SEALED_IF_BUILT: Option<Driver> =
     Some(Driver { check: crate::sealed::check, open: crate::sealed::open });
+
+#[cfg(not(feature = "memcached"))]
+const MEMCACHED: Option<Driver> = None;
+
+#[cfg(feature = "memcached")]
+const MEMCACHED: Option<Driver> = Some(Driver {
+    check: cloakroom_memcached::MemcachedStore::check,
+    open: |url| {
+        Answer::later(async move {
+            let store = cloakroom_memcached::MemcachedStore::open(url).await?;
+            Ok(Box::new(store) as _)
+        })
+    },
+});

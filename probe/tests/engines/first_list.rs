@@ -4,11 +4,14 @@ use std::{thread, time::Duration};
 
 use engines::Breakable;
 
-use crate::support::{Probe, in_parallel};
+use crate::{
+    load::PATIENT,
+    support::{Probe, in_parallel},
+};
 
 pub(crate) fn run<E: Breakable>() {
     let engine = E::start();
-    let probe = &Probe::start_at(&engine.url(), &[]);
+    let probe = &Probe::start_at(&engine.url(), PATIENT);
 
     // 50 parallel writes of distinct keys, and 200 increments of one.
     let mut user = probe.visitor();

@@ -62,4 +62,5 @@ macro_rules! on_engines {
 
 on_engines! {
     dynamodb: DynamoDb;
+    memcached: Memcached;
 }

@@ -4,13 +4,16 @@ use std::thread;
 
 use engines::Breakable;
 
-use crate::support::{Probe, Visitor, in_parallel};
+use crate::{
+    load::PATIENT,
+    support::{Probe, Visitor, in_parallel},
+};
 
 const WRITERS: usize = 50;
 
 pub(crate) fn run<E: Breakable>() {
     let engine = E::start();
-    let probes = [Probe::start_at(&engine.url(), &[]), Probe::start_at(&engine.url(), &[])];
+    let probes = [Probe::start_at(&engine.url(), PATIENT), Probe::start_at(&engine.url(), PATIENT)];
     let [first, second] = &probes;
 
     // Fifty writers over both: each on a key of its own, and all on one counter.
