@@ -378,12 +378,6 @@ impl Builder {
     }
 
     fn keyed(&mut self) -> Result<Option<Keyed>, Error> {
-        let longest = self.sources.clock.now() + UNKEYED_MAX;
-        if self.unkeyed_until > longest {
-            return Err(Error::invalid(
-                "sessions without keys can't be accepted for longer than 400 days: no browser keeps a cookie longer",
-            ));
-        }
         match (&self.ring, self.store.carrier().is_some()) {
             (None, _) if self.unkeyed_until > Timestamp::ZERO => Err(Error::invalid(
                 "to accept sessions without keys says nothing without `keys`: leave it out",
@@ -392,6 +386,11 @@ impl Builder {
                 "sessions that travel in their cookies are sealed by their own ring: give none to `keys`",
             )),
             (None, _) => Ok(None),
+            (Some(_), false) if self.unkeyed_until > self.sources.clock.now() + UNKEYED_MAX => {
+                Err(Error::invalid(
+                    "sessions without keys can't be accepted for longer than 400 days: no browser keeps a cookie longer",
+                ))
+            }
             (Some(_), false) => Ok(self.ring.take().map(|ring| Keyed::new(ring, self.unkeyed_until))),
         }
     }

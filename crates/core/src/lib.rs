@@ -8,6 +8,7 @@
 //!
 //! Applications use the `cloakroom` crate, which carries these plans out; stores need [`Record`] and [`Data`].
 
+mod authority;
 mod authority_keys;
 pub mod carried;
 pub mod cookie;

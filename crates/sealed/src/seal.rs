@@ -9,9 +9,10 @@
 //! 1. *Subkey*: HKDF-Expand with SHA-256 (RFC 5869) of the ring's key; the info is `cloakroom/seal/1`; 32 bytes.
 //! 2. *Message key and commitment*: for the counters 1 to 4, AES-256-CMAC under the subkey of the block
 //!    `00 counter 58 00 | salt[0..12]`. The first two outputs are the message's cipher key, the others its commitment.
-//! 3. *Ciphertext and tag*: AES-256-GCM under the message's cipher key, with the nonce `salt[12..24]` and the associated
-//!    data `version (1) | key id (4) | length of the name (4) | cookie name | length of the purpose (4) | purpose`;
-//!    lengths are big-endian.
+//! 3. *Ciphertext and tag*: AES-256-GCM under the message's cipher key, with the nonce `salt[12..24]`. The associated data
+//!    is the first 16 bytes of the SHA-256 of
+//!    `version (1) | key id (4) | length of the name (4) | cookie name | length of the purpose (4) | purpose`; lengths are
+//!    big-endian. It is hashed once for each key, so that every message authenticates one block and not four.
 //!
 //! Steps 2 and 3 are [XAES-256-GCM](https://c2sp.org/XAES-256-GCM), apart from the commitment: 192 random bits choose the
 //! pair of key and nonce, so after 2^80 messages a repeated pair is still less likely than one in 2^32. A sealed value
@@ -22,6 +23,7 @@ use std::{fmt, sync::Arc};
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
     constant_time::verify_slices_are_equal,
+    digest::{SHA256, digest},
     error::Unspecified,
 };
 use cloakroom::{
@@ -109,7 +111,7 @@ pub enum Rejected {
 struct SealKey {
     id: KeyId,
     derivation: Derivation,
-    associated: Vec<u8>,
+    associated: [u8; 16],
 }
 
 impl Sealer {
@@ -214,13 +216,15 @@ impl SealKey {
     fn new(key: &Key, cookie_name: &str, purpose: &str) -> Result<Self, CoreError> {
         let derivation = Derivation::new(&key.derive(SUBKEY_PURPOSE))
             .map_err(|_| CoreError::invalid("the cipher refused a key of the ring"))?;
-        let mut associated = vec![VERSION];
-        associated.extend_from_slice(key.id().as_bytes());
+        let mut bound = vec![VERSION];
+        bound.extend_from_slice(key.id().as_bytes());
         for part in [cookie_name, purpose] {
             // Checked to be at most VALUE_BYTES_MAX.
-            associated.extend_from_slice(&(part.len() as u32).to_be_bytes());
-            associated.extend_from_slice(part.as_bytes());
+            bound.extend_from_slice(&(part.len() as u32).to_be_bytes());
+            bound.extend_from_slice(part.as_bytes());
         }
+        let mut associated = [0; 16];
+        associated.copy_from_slice(&digest(&SHA256, &bound).as_ref()[..16]);
         Ok(Self { id: key.id(), derivation, associated })
     }
 }

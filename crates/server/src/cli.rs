@@ -69,7 +69,7 @@ fn keys_command() -> clap::Command {
         .global(true)
         .value_parser(value_parser!(PathBuf))
         .help(format!(
-            "The ring's file [default: {}]; `new` takes - for standard output",
+            "The ring's file [default: keys.file, or {}]; `new` takes - for standard output",
             keys::FILE_DEFAULT
         ));
     let dry_run = Arg::new("dry_run")

@@ -10,10 +10,11 @@ use cloakroom::clock::{Clock as _, OsEntropy, SystemClock};
 use cloakroom::keyring::{self, KeyId, KeyRing, LiveRing, RingFile, Schedule, State, Step};
 
 use crate::run::Failure;
+use crate::settings::Settings;
 
 /// Holds a ring where there is no file for one.
 pub(crate) const VARIABLE: &str = "CLOAKROOM_KEYS";
-/// The ring's file, unless another is named.
+/// The ring's file, unless another is named, here or in the settings.
 pub(crate) const FILE_DEFAULT: &str = "cloakroom.keys";
 /// Names standard output in the place of a file.
 const STANDARD_OUTPUT: &str = "-";
@@ -39,8 +40,12 @@ pub(crate) enum Verb {
 }
 
 /// Carries a request out. What was done is said on standard output.
-pub(crate) fn run(request: &Request, absolute_timeout_s: u64) -> Result<(), Failure> {
-    let lifetime = Duration::from_secs(request.lifetime_max_s.unwrap_or(absolute_timeout_s));
+pub(crate) fn run(request: &Request, settings: &Settings) -> Result<(), Failure> {
+    let request = &Request {
+        ring: request.ring.clone().or_else(|| settings.keys_file.value.clone()),
+        ..request.clone()
+    };
+    let lifetime = Duration::from_secs(request.lifetime_max_s.unwrap_or(settings.absolute_timeout_s.value));
     let delay = Duration::from_secs(request.publish_delay_s);
     let every = Schedule::EVERY_DEFAULT.max(delay * 2).max(lifetime / 8);
     let schedule = Schedule::new(every, delay, lifetime).map_err(Error::from)?;

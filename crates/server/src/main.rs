@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     };
     let ended = match command {
         Command::CheckConfig => write!(io::stdout(), "{settings}").map_err(run::Failure::from),
-        Command::Keys(request) => keys::run(&request, settings.absolute_timeout_s.value),
+        Command::Keys(request) => keys::run(&request, &settings),
         Command::Serve => run::run(&settings, rules),
     };
     match ended {

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use cloakroom::cookie::CookiePolicy;
+use cloakroom::keyring::{LiveRing, RingFile, Schedule};
 use cloakroom::{Lifetime, Policy, Sessions};
 
+use crate::keys;
 use crate::settings::{self, Fault, Faults, Key, Problem, Setting, Settings, Transport};
 
 /// Rules that were found to hold together.
@@ -12,6 +14,8 @@ use crate::settings::{self, Fault, Faults, Key, Problem, Setting, Settings, Tran
 pub(crate) struct Rules {
     policy: Policy,
     cookie: CookiePolicy,
+    /// When keys change; none if that is left to people.
+    schedule: Option<Schedule>,
 }
 
 impl Rules {
@@ -34,15 +38,57 @@ impl Rules {
             .map_err(|error| fault(&settings::ROTATION_PERIOD_S, &settings.rotation_period_s, error))?;
         let cookie = cookie(settings);
         cookie.check().map_err(|error| fault(&settings::COOKIE_NAME, &settings.cookie_name, error))?;
-        Ok(Self { policy, cookie })
+        let schedule = schedule(settings, absolute)?;
+        Ok(Self { policy, cookie, schedule })
     }
 }
 
 /// Opens the store. It may wait for a disk or a lock, so this is for the start, before anybody is served.
 pub(crate) async fn open(settings: &Settings, rules: Rules) -> Result<Sessions, cloakroom::Error> {
     let deadline = Duration::from_millis(settings.store_deadline_ms.value);
-    let builder = Sessions::builder(settings.store.value.open().await?);
-    builder.policy(rules.policy).cookie(rules.cookie).deadline(deadline).build()
+    let store = settings.store.value.open().await?;
+    let is_carried = store.carrier().is_some();
+    let builder = Sessions::builder(store).policy(rules.policy).cookie(rules.cookie).deadline(deadline);
+    let builder = match ring(settings, is_carried, rules.schedule).await? {
+        Some(ring) => builder.keys(ring),
+        None => builder,
+    };
+    match settings.keys_accept_unkeyed_until.value {
+        Some(time) => builder.accept_unkeyed_until(time).build(),
+        None => builder.build(),
+    }
+}
+
+/// How often the ring's file is looked at: well under the time for which a key is published before it is used.
+const FOLLOW_PERIOD: Duration = Duration::from_secs(10);
+
+/// The ring that stored sessions are bound with, from its file or the environment. Sealed sessions have theirs in the
+/// store's URL.
+async fn ring(
+    settings: &Settings,
+    is_carried: bool,
+    schedule: Option<Schedule>,
+) -> Result<Option<LiveRing>, cloakroom::Error> {
+    let Some(path) = &settings.keys_file.value else {
+        let is_given = std::env::var_os(keys::VARIABLE).is_some() && !is_carried;
+        return if is_given { LiveRing::from_environment(keys::VARIABLE).map(Some) } else { Ok(None) };
+    };
+    let ring = LiveRing::open(RingFile::new(path)).await?;
+    ring.follow(FOLLOW_PERIOD);
+    if let Some(schedule) = schedule {
+        ring.rotate(schedule);
+    }
+    Ok(Some(ring))
+}
+
+fn schedule(settings: &Settings, lifetime: Duration) -> Result<Option<Schedule>, Faults> {
+    let days = &settings.keys_rotate_days;
+    if days.value == 0 || settings.keys_file.value.is_none() {
+        return Ok(None);
+    }
+    let every = Duration::from_secs(days.value * 24 * 60 * 60);
+    let schedule = Schedule::new(every, Schedule::PUBLISH_DELAY_DEFAULT, lifetime);
+    schedule.map(Some).map_err(|error| fault(&settings::KEYS_ROTATE_DAYS, days, error))
 }
 
 fn cookie(settings: &Settings) -> CookiePolicy {

@@ -203,7 +203,7 @@ async fn a_node_that_is_behind_answers_503_and_then_knows() {
 /// Three months on two nodes, each of which hears of every change at its own time, and either of which may be the one
 /// that rotates; eight visitors come by again and again, to whichever node. Not one is refused.
 #[tokio::test]
-async fn keys_rotate_under_load_and_no_session_is_refused() {
+async fn a11_2_2_keys_rotate_under_load_and_no_session_is_refused() {
     let (store, clock) = (shared_store(), ManualClock::default());
     let kept = Kept::new(&clock);
     let lifetime = cloakroom::Lifetime::new(20 * HOUR, 72 * HOUR).unwrap();

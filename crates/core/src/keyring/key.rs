@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn sample_keys_are_refused() {
+    fn k_sample_keys_from_an_example_are_refused() {
         let counting: [u8; 32] = std::array::from_fn(|i| i as u8);
         let down: [u8; 32] = std::array::from_fn(|i| 3u8.wrapping_sub(7 * i as u8));
         let twice: [u8; 32] = std::array::from_fn(|i| (i % 16 * 37 + 5) as u8);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_key_is_refused_and_not_repeated() {
+    fn k_sample_a_short_key_is_refused_and_not_repeated() {
         let text = URL_SAFE_NO_PAD.encode([0xc3; 31]);
         let error = Material::parse(&text).unwrap_err();
         assert!(error.to_string().contains("31 bytes") && error.is_invalid(), "{error}");
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_nothing_of_the_material() {
+    fn a16_2_5_debug_shows_nothing_of_the_material() {
         let material = Material::new(std::array::from_fn(|i| (i * i * 7 + 90) as u8)).unwrap();
         assert_eq!(format!("{material:?}"), "Material(…)");
     }

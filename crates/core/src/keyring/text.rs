@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_line_and_repeat_nothing_of_it() {
+    fn k_sample_errors_name_the_line_and_repeat_nothing_of_it() {
         let text = ring().expose();
         let secret = text.lines().nth(2).unwrap().split_whitespace().last().unwrap().to_owned();
         let cases = [
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_key() {
+    fn a16_2_5_debug_shows_no_key() {
         let (ring, text) = (ring(), ring().expose());
         let shown = format!("{ring:?}");
         for line in text.lines().skip(2) {

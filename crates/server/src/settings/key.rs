@@ -45,6 +45,22 @@ pub(crate) const ROTATION_PERIOD_S: Key = Key::value(
 );
 pub(crate) const COOKIE_NAME: Key =
     Key::value("cookie.name", "NAME", "The session cookie's name [default: the library's]");
+pub(crate) const KEYS_FILE: Key = Key::value(
+    "keys.file",
+    "FILE",
+    "The key ring that stored sessions are bound with, as `cloakroom keys new` makes it; or its text in CLOAKROOM_KEYS \
+     [default: none]",
+);
+pub(crate) const KEYS_ROTATE_DAYS: Key = Key::value(
+    "keys.rotate_days",
+    "DAYS",
+    "Rotate the keys of the file this often; 0 is never [default: 30]",
+);
+pub(crate) const KEYS_ACCEPT_UNKEYED_UNTIL: Key = Key::value(
+    "keys.accept_unkeyed_until",
+    "TIME",
+    "Honour sessions stored without keys until then, as 2026-10-01T00:00:00Z [default: never]",
+);
 pub(crate) const LOG: Key =
     Key::value("log", "FILTER", "What to log, as info or cloakroom=debug,info [default: info]");
 pub(crate) const SHUTDOWN_GRACE_S: Key = Key::value(
@@ -54,7 +70,7 @@ pub(crate) const SHUTDOWN_GRACE_S: Key = Key::value(
 );
 
 /// Every setting, in the order in which they are shown.
-pub(crate) const ALL: [&Key; 11] = [
+pub(crate) const ALL: [&Key; 14] = [
     &LISTEN,
     &PUBLIC_URL,
     &INSECURE_PLAIN_HTTP,
@@ -64,6 +80,9 @@ pub(crate) const ALL: [&Key; 11] = [
     &ABSOLUTE_TIMEOUT_S,
     &ROTATION_PERIOD_S,
     &COOKIE_NAME,
+    &KEYS_FILE,
+    &KEYS_ROTATE_DAYS,
+    &KEYS_ACCEPT_UNKEYED_UNTIL,
     &LOG,
     &SHUTDOWN_GRACE_S,
 ];

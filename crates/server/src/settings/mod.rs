@@ -8,15 +8,17 @@ mod value;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use cloakroom::Timestamp;
 use cloakroom_stores::StoreUrl;
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 
 use fault::Origin;
 pub(crate) use fault::{Fault, Faults, Problem};
-pub(crate) use key::{ALL as KEYS, COOKIE_NAME, IDLE_TIMEOUT_S, Key, ROTATION_PERIOD_S};
+pub(crate) use key::{ALL as KEYS, COOKIE_NAME, IDLE_TIMEOUT_S, KEYS_ROTATE_DAYS, Key, ROTATION_PERIOD_S};
 pub(crate) use layers::{Flags, Setting};
 pub(crate) use value::PublicUrl;
 
@@ -26,6 +28,7 @@ use layers::{Layers, Raw};
 const LIFETIME_MAX_S: u64 = 400 * 24 * 60 * 60;
 const DEADLINE_MAX_MS: u64 = 30_000;
 const GRACE_MAX_S: u64 = 3_600;
+const ROTATE_DAYS_MAX: u64 = 400;
 
 /// The settings in effect, and where each comes from.
 #[derive(Clone, Debug)]
@@ -39,6 +42,9 @@ pub(crate) struct Settings {
     pub(crate) absolute_timeout_s: Setting<u64>,
     pub(crate) rotation_period_s: Setting<Option<u64>>,
     pub(crate) cookie_name: Setting<Option<String>>,
+    pub(crate) keys_file: Setting<Option<PathBuf>>,
+    pub(crate) keys_rotate_days: Setting<u64>,
+    pub(crate) keys_accept_unkeyed_until: Setting<Option<Timestamp>>,
     pub(crate) log: Setting<Targets>,
     pub(crate) shutdown_grace_s: Setting<u64>,
     /// Variables that look like ours and are not: worth a line in the log.
@@ -85,6 +91,7 @@ impl Settings {
         let seconds = |raw: &Raw| value::number(raw, 1, LIFETIME_MAX_S, "seconds");
         let milliseconds = |raw: &Raw| value::number(raw, 1, DEADLINE_MAX_MS, "milliseconds");
         let grace = |raw: &Raw| value::number(raw, 0, GRACE_MAX_S, "seconds");
+        let days = |raw: &Raw| value::number(raw, 0, ROTATE_DAYS_MAX, "days");
         Self {
             listen: layers.take(&key::LISTEN, SocketAddr::from(([127, 0, 0, 1], 8080)), value::listen),
             public_url: layers.take(&key::PUBLIC_URL, None, value::public_url),
@@ -95,6 +102,9 @@ impl Settings {
             absolute_timeout_s: layers.take(&key::ABSOLUTE_TIMEOUT_S, 24 * 60 * 60, seconds),
             rotation_period_s: layers.take(&key::ROTATION_PERIOD_S, None, |raw| seconds(raw).map(Some)),
             cookie_name: layers.take(&key::COOKIE_NAME, None, value::cookie_name),
+            keys_file: layers.take(&key::KEYS_FILE, None, value::path),
+            keys_rotate_days: layers.take(&key::KEYS_ROTATE_DAYS, 30, days),
+            keys_accept_unkeyed_until: layers.take(&key::KEYS_ACCEPT_UNKEYED_UNTIL, None, value::time),
             log: layers.take(&key::LOG, Targets::new().with_default(Level::INFO), value::log_filter),
             shutdown_grace_s: layers.take(&key::SHUTDOWN_GRACE_S, 10, grace),
             strangers: std::mem::take(&mut layers.strangers),
@@ -192,6 +202,12 @@ impl fmt::Display for Settings {
             cookie_name.value.as_ref().and_then(|name| quoted(name)),
             &cookie_name.origin,
         )?;
+        let Self { keys_file, keys_rotate_days, keys_accept_unkeyed_until, .. } = self;
+        let file = keys_file.value.as_ref().and_then(|path| quoted(&path.display()));
+        line(&key::KEYS_FILE, file, &keys_file.origin)?;
+        line(&key::KEYS_ROTATE_DAYS, number(keys_rotate_days.value), &keys_rotate_days.origin)?;
+        let until = keys_accept_unkeyed_until.value.as_ref().and_then(|time| quoted(time));
+        line(&key::KEYS_ACCEPT_UNKEYED_UNTIL, until, &keys_accept_unkeyed_until.origin)?;
         line(&key::LOG, quoted(&log.value), &log.origin)?;
         line(&key::SHUTDOWN_GRACE_S, number(shutdown_grace_s.value), &shutdown_grace_s.origin)
     }

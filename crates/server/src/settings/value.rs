@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
+use cloakroom::Timestamp;
 use cloakroom_stores::StoreUrl;
 use http::Uri;
 use tracing_subscriber::filter::Targets;
@@ -110,6 +112,22 @@ pub(crate) fn cookie_name(raw: &Raw) -> Result<Option<String>, Problem> {
         return Err(Problem::new(format!("is {text:?}, which is not a cookie name"), mend));
     }
     Ok(Some(text.to_owned()))
+}
+
+/// The path of a file, which need not exist yet.
+pub(crate) fn path(raw: &Raw) -> Result<Option<PathBuf>, Problem> {
+    match text(raw)? {
+        "" => Err(Problem::new("is empty", "Write the path of a file, or leave it out.")),
+        path => Ok(Some(PathBuf::from(path))),
+    }
+}
+
+pub(crate) fn time(raw: &Raw) -> Result<Option<Timestamp>, Problem> {
+    let text = text(raw)?;
+    let mend = "Write a time in UTC, as 2026-10-01T00:00:00Z, between quotation marks.";
+    Timestamp::parse(text)
+        .map(Some)
+        .ok_or_else(|| Problem::new(format!("is {text:?}, which is no time"), mend))
 }
 
 fn text(raw: &Raw) -> Result<&str, Problem> {

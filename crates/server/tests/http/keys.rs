@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::server::Folder;
+use crate::server::{Folder, Server};
+use crate::visitor::Visitor;
 
 struct Told {
     code: i32,
@@ -123,5 +124,64 @@ fn a_ring_that_others_can_read_is_refused() {
     for verb in [&["list"][..], &["rotate"], &["retire", "01020304"]] {
         let refused = keys(&folder, verb, None);
         assert!(refused.code == 1 && refused.err.contains("chmod 600 cloakroom.keys"), "{}", refused.err);
+    }
+}
+
+/// Stored sessions are bound with the ring: another server, without it, serves none of them, and neither does one with
+/// another ring.
+#[test]
+fn a_server_with_keys_binds_its_sessions() {
+    let folder = Folder::new();
+    assert_eq!(keys(&folder, &["new"], None).code, 0);
+    assert_eq!(keys(&folder, &["new", "--ring", "other.keys"], None).code, 0);
+    let visitor = Visitor::new();
+    let server = Server::start(&folder, &["--keys-file", "cloakroom.keys"]);
+    let form = [("user", "ada"), ("password", "umbrella"), ("next", "/devices")];
+    visitor.post(&server.url("/login"), &form).leads_to("/devices");
+    server.kill();
+
+    for (arguments, status, is_signed_in) in [
+        (&["--keys-file", "cloakroom.keys"][..], 200, true),
+        (&["--keys-file", "other.keys"], 200, false),
+        (&[], 500, false),
+        (&["--keys-file", "cloakroom.keys", "--keys-rotate-days", "0"], 200, true),
+    ] {
+        let server = Server::start(&folder, arguments);
+        // A key that isn't in the ring may be one that this server hasn't heard of: it looks first, and says 503.
+        let mut answers = (0..100).map(|attempt| {
+            std::thread::sleep(std::time::Duration::from_millis(20) * attempt.min(5));
+            visitor.get(&server.url("/shop"))
+        });
+        let shop = answers.find(|shop| shop.status != 503).expect("an answer that isn't 503");
+        assert_eq!(
+            (shop.status, shop.has("Sign out")),
+            (status, is_signed_in),
+            "{arguments:?}: {}",
+            shop.body
+        );
+        assert_eq!(shop.header("set-cookie"), "", "{arguments:?}: the cookie is left alone");
+        server.kill();
+    }
+}
+
+#[test]
+fn k_sample_a_server_does_not_start_with_a_ring_it_cannot_use() {
+    let folder = Folder::new();
+    let start = |arguments: &[&str], variable: Option<&str>| {
+        let mut command = folder.cloakroom(&["--listen", "127.0.0.1:0"]);
+        command.args(arguments).envs(variable.map(|ring| ("CLOAKROOM_KEYS", ring)));
+        let output = command.output().expect("it ends");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let sample = "cloakroom-keys 1\n01020304 primary 2026-10-01T00:00:00Z 2026-10-01T00:00:00Z \
+                  AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+    for (arguments, variable, why) in [
+        (&["--keys-file", "none.keys"][..], None, "make one with `cloakroom keys new`"),
+        (&[], Some(sample), "CLOAKROOM_KEYS: line 2: a key is a row of counting bytes"),
+        (&["--keys-accept-unkeyed-until", "2030-01-01T00:00:00Z"], None, "without `keys`"),
+        (&["--keys-accept-unkeyed-until", "tomorrow"], None, "which is no time"),
+    ] {
+        let (code, told) = start(arguments, variable);
+        assert!(code.is_some_and(|code| code != 0) && told.contains(why), "{why}: {code:?} {told}");
     }
 }
