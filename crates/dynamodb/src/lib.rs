@@ -96,7 +96,7 @@
 //! | login as a whole | 2 | the change, and a read for a revocation in the meantime |
 //! | listing | 2 for each hundred entries | a read for each session, and one for each 4 KB of entries |
 //! | end of a subject's sessions | 1 for the note, 1 for each hundred entries, then 1 for each 16 sessions | 4 writes for each session |
-//! | end of all that started before an instant | 1, and a wait of 0.3 s | 1 write |
+//! | end of all that started before an instant | 2, and a wait of 0.3 s | 1 write, 1 read |
 //!
 //! A change needs to know which entry of the index goes with the session. What was last seen of it, in a small memory of
 //! this process, goes into the change's condition. A process that hasn't seen the session guesses, and if it guesses wrong,
