@@ -23,6 +23,8 @@ pub(crate) struct Cut(Mutex<Known>);
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     instant: Timestamp,
+    /// Since when this process knows that instant.
+    since: Option<Instant>,
     /// When the last reading began.
     read: Option<Moment>,
     /// When somebody went to read it anew.
@@ -85,11 +87,19 @@ impl Cut {
     /// Notes what was read, by a call that began at `read`. The instant only ever moves on.
     pub(crate) fn learn(&self, instant: Timestamp, read: Moment) -> Timestamp {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.instant = known.instant.max(instant);
+        if known.since.is_none() || known.instant < instant {
+            (known.instant, known.since) = (instant, Some(Instant::now()));
+        }
         if known.read.is_none_or(|last| last.steady < read.steady) {
             known.read = Some(read);
         }
         known.instant
+    }
+
+    /// How long some process may still go by an earlier instant than the one known here.
+    pub(crate) fn wait_left(&self) -> Duration {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.since.map_or(WAIT, |since| WAIT.saturating_sub(since.elapsed()))
     }
 }
 
@@ -122,6 +132,20 @@ mod tests {
         assert_eq!(cut.look(Moment { wall: start.wall + LEASE, ..start }), Look::Unknown);
         assert_eq!(cut.look(Moment { wall: start.wall - MS, ..start }), Look::Unknown);
         assert_eq!(cut.look(start), Look::Certain(Timestamp::ZERO));
+    }
+
+    #[test]
+    fn only_a_later_instant_has_to_be_waited_for() {
+        let (cut, start) = (Cut::new(), Moment::now());
+        assert_eq!(cut.wait_left(), WAIT);
+        cut.learn(Timestamp::from_millis(9), start);
+        std::thread::sleep(5 * MS);
+        cut.learn(Timestamp::from_millis(9), start);
+        cut.learn(Timestamp::from_millis(3), start);
+        assert!(cut.wait_left() <= WAIT - 5 * MS);
+        let before = Instant::now();
+        cut.learn(Timestamp::from_millis(10), start);
+        assert!(cut.wait_left() + before.elapsed() >= WAIT);
     }
 
     #[test]

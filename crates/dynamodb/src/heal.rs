@@ -65,6 +65,6 @@ impl DynamoDbStore {
             TransactWriteItem::builder().condition_check(check).build(),
             TransactWriteItem::builder().delete(delete).build(),
         ];
-        self.table.transact(items).await?.map_err(|error| self.table.failed(&error))
+        self.table.transact(items).await?.map_or(Ok(()), |error| Err(self.table.failed(&error)))
     }
 }

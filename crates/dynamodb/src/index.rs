@@ -14,7 +14,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 
 use crate::{
     DynamoDbStore,
-    cut::{Look, Moment, WAIT},
+    cut::{Look, Moment},
     heal::is_gone_for_good,
     item::{self, Attributes as _, Item, PK},
     table::{Effect, pause},
@@ -110,12 +110,13 @@ impl DynamoDbStore {
         self.put_unless_later(item, "at_ms <= :time", revocation.at).await
     }
 
-    /// Waits until no process can go by an earlier instant.
+    /// Waits until no process can go by an earlier instant; where it is known for long that nobody does, not at all.
     pub(crate) async fn cut_at(&self, instant: Timestamp) -> Result<(), Error> {
         let mut item = self.keys.cut();
         item.insert("before_ms".into(), item::time(instant));
         self.put_unless_later(item, "before_ms <= :time", instant).await?;
-        tokio::time::sleep(WAIT).await;
+        self.read_cut().await?;
+        tokio::time::sleep(self.cut.wait_left()).await;
         Ok(())
     }
 

@@ -1,4 +1,127 @@
 //! Cloakroom sessions in a DynamoDB table.
+//!
+//! - **Consistent.** Every read is strongly consistent. The index by subject is written in one transaction with the
+//!   record, in the same table: there is no secondary index, which would lag, and no scan.
+//! - **Atomic.** Every change is one conditional write, or one transaction; the service answers whether it was made, and
+//!   if not, why, in the same round trip.
+//! - **Self-cleaning.** What has expired is gone at once, by the caller's clock; DynamoDB's time to live removes it later.
+//! - **Readable.** Ids, subjects, times and data are attributes of their own. Secrets aren't stored, only hashes of them.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use cloakroom::Sessions;
+//! use cloakroom_dynamodb::DynamoDbStore;
+//!
+//! let store = DynamoDbStore::open("dynamodb://sessions?region=eu-central-1").await?;
+//! let sessions = Sessions::builder(store).build()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The URL
+//!
+//! `dynamodb://TABLE`, and behind a `?` any of these, joined by `&`:
+//!
+//! | option | meaning | unless given |
+//! |---|---|---|
+//! | `region` | the table's region | the environment's (`AWS_REGION`, the profile, the machine) |
+//! | `profile` | a profile of the AWS configuration files | `AWS_PROFILE`, or `default` |
+//! | `endpoint` | another address: an emulator's, or a private endpoint's | the region's |
+//! | `prefix` | what this application's keys begin with, so that several share a table | `cloakroom` |
+//! | `create` | `true`: make the table if it is missing, and enable time to live | `false` |
+//! | `connections` | how many calls are under way at once, and so how many connections there are | 64 |
+//!
+//! Credentials are never part of the URL. They come from the environment, a profile, a web identity, or the role of the
+//! container or machine; single sign-on and credential processes aren't compiled in. With an endpoint on this machine and
+//! no credentials, a placeholder is sent: emulators take any.
+//!
+//! # The table
+//!
+//! Its partition key is `pk` and its sort key `sk`, both of type String; time to live is enabled on `ttl`. `create=true`
+//! makes it, or on the command line:
+//!
+//! ```sh
+//! aws dynamodb create-table --table-name sessions --billing-mode PAY_PER_REQUEST \
+//!   --attribute-definitions AttributeName=pk,AttributeType=S AttributeName=sk,AttributeType=S \
+//!   --key-schema AttributeName=pk,KeyType=HASH AttributeName=sk,KeyType=RANGE
+//! aws dynamodb wait table-exists --table-name sessions
+//! aws dynamodb update-time-to-live --table-name sessions \
+//!   --time-to-live-specification Enabled=true,AttributeName=ttl
+//! ```
+//!
+//! In CloudFormation:
+//!
+//! ```yaml
+//! Sessions:
+//!   Type: AWS::DynamoDB::Table
+//!   Properties:
+//!     TableName: sessions
+//!     BillingMode: PAY_PER_REQUEST
+//!     AttributeDefinitions:
+//!       - { AttributeName: pk, AttributeType: S }
+//!       - { AttributeName: sk, AttributeType: S }
+//!     KeySchema:
+//!       - { AttributeName: pk, KeyType: HASH }
+//!       - { AttributeName: sk, KeyType: RANGE }
+//!     TimeToLiveSpecification: { AttributeName: ttl, Enabled: true }
+//! ```
+//!
+//! The rights it takes; `create=true` takes `dynamodb:CreateTable` and `dynamodb:UpdateTimeToLive` besides:
+//!
+//! ```json
+//! {
+//!   "Version": "2012-10-17",
+//!   "Statement": [{
+//!     "Effect": "Allow",
+//!     "Action": [
+//!       "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive",
+//!       "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query",
+//!       "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:ConditionCheckItem"
+//!     ],
+//!     "Resource": "arn:aws:dynamodb:*:*:table/sessions"
+//!   }]
+//! }
+//! ```
+//!
+//! A global table replicates with a lag, and each region checks conditions on its own: sessions belong into a table that
+//! is written in one region.
+//!
+//! # What operations cost
+//!
+//! | operation | round trips | units, up to 4 KB read and 1 KB written |
+//! |---|---|---|
+//! | load | 1 | 1 read |
+//! | create, replace, end, of an anonymous session; touch; replace that leaves subject and end as they are | 1 | 1 write |
+//! | create, end, login, logout, change of the absolute end, of a subject's session: a transaction | 1 | 4 writes, 6 from one subject to another |
+//! | login as a whole | 2 | the change, and a read for a revocation in the meantime |
+//! | listing | 2 for each hundred entries | a read for each session, and one for each 4 KB of entries |
+//! | end of a subject's sessions | 1 for the note, 1 for each hundred entries, then 1 for each 16 sessions | 4 writes for each session |
+//! | end of all that started before an instant | 2, and a wait of 0.3 s | 1 write, 1 read |
+//!
+//! A change needs to know which entry of the index goes with the session. What was last seen of it, in a small memory of
+//! this process, goes into the change's condition. A process that hasn't seen the session guesses, and if it guesses wrong,
+//! the change takes one round trip more; nothing else depends on that memory.
+//!
+//! The instant before which all sessions have ended stands in one item. Reading it with each load would double the read
+//! units, and make one key as hot as the whole table. So a reading of it is good for a quarter of a second, and who sets a
+//! later instant is answered when that has passed: every call that begins after the answer goes by it. A process that is
+//! in use reads it eight times a second at most, beside a load and not before it. One that made no call for a quarter of a
+//! second reads it before its next change, which then takes one round trip more. This counts on clocks that run equally
+//! fast, not on clocks that agree; a machine that slept, or whose clock was set, reads it anew.
+//!
+//! # When something fails
+//!
+//! Readings are made again, up to three times, after random pauses that grow. So are transactions, which bear a token by
+//! which the service knows them again. A change without a transaction isn't, unless the service turned it away before
+//! doing anything (throttling, or a transaction in the way), because a change that was done meets its own condition: it is
+//! answered as unavailable, and Cloakroom finds out by the stamp of the stored version. Dropping a call closes its
+//! connection; no other call can see its answer.
+//!
+//! # Limits
+//!
+//! An item holds 400 KB, so a session's data at most a little less. The emulator listens on all of a machine's addresses:
+//! it is for tests. Entries of sessions that expired stay in the index until DynamoDB removes them, at the absolute end
+//! and up to two days later, or a listing comes across them an hour after the session's end.
 
 mod connect;
 mod cut;
@@ -22,6 +145,8 @@ use cloakroom::{
 use crate::{cut::Cut, hints::Hints, item::Keys, settings::Settings, table::Table};
 
 /// Sessions in a DynamoDB table.
+///
+/// It takes a Tokio runtime with time and IO enabled. Dropping it closes its connections.
 pub struct DynamoDbStore {
     table: Table,
     keys: Keys,

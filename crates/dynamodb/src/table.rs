@@ -63,17 +63,18 @@ impl Table {
         self.call_again(effect, again, send).await
     }
 
-    /// A transaction. It isn't done twice, whatever becomes of its answers: its token tells the service.
+    /// A transaction, and why it wasn't done, if it wasn't. It is never done twice, whatever becomes of its answers: its
+    /// token tells the service.
     pub(crate) async fn transact(
         &self,
         items: Vec<TransactWriteItem>,
-    ) -> Result<Result<(), SdkError<TransactWriteItemsError>>, Error> {
+    ) -> Result<Option<SdkError<TransactWriteItemsError>>, Error> {
         let token = format!("{:032x}", fastrand::u128(..));
         let send = || {
             let call = self.client.transact_write_items().set_transact_items(Some(items.clone()));
             call.client_request_token(&token).send()
         };
-        self.call_again(Effect::Repeatable, again_in_transaction, send).await.map(|answer| answer.map(|_| ()))
+        self.call_again(Effect::Repeatable, again_in_transaction, send).await.map(Result::err)
     }
 
     async fn call_again<T, E, F>(

@@ -220,7 +220,7 @@ impl DynamoDbStore {
             .map_err(unbuilt)?;
         let mut items = vec![TransactWriteItem::builder().put(put).build()];
         items.extend(along);
-        let Err(error) = self.table.transact(items).await? else { return Ok(Attempt::Done) };
+        let Some(error) = self.table.transact(items).await? else { return Ok(Attempt::Done) };
         match reasons(&error).first() {
             Some(reason) if reason.code() == Some("ConditionalCheckFailed") => {
                 Ok(Attempt::Refused(reason.item().cloned()))

@@ -9,6 +9,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use aws_sdk_dynamodb::{
+    Client, Config,
+    config::{BehaviorVersion, Credentials, Region},
+};
 use cloakroom::{
     Data, Lifetime, Record, SessionId, Subject, Timestamp, Version,
     store::{Authority, EndReason, Loaded, Store, Times, Tombstone, Written},
@@ -104,4 +108,20 @@ pub(crate) async fn data(store: &DynamoDbStore, id: SessionId) -> Option<String>
         Loaded::Found(record) => Some(record.data.to_json()),
         _ => None,
     }
+}
+
+/// A client of the service's own, that needs no store.
+pub(crate) fn client(endpoint: &str) -> Client {
+    let config = Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::new("local", "local", None, None, "local"))
+        .endpoint_url(endpoint);
+    Client::from_conf(config.build())
+}
+
+/// The address in a store's URL.
+pub(crate) fn endpoint(url: &str) -> &str {
+    url.split_once("endpoint=").unwrap().1.split('&').next().unwrap()
 }
