@@ -95,12 +95,11 @@ impl Shared {
         let result = work(&mut connection).await;
         let mut idle = self.idle.lock();
         match &result {
-            Err(failure) if failure.is_fatal() => {
-                if idle.generation == generation {
-                    idle.generation += 1;
-                    idle.connections.clear();
-                }
+            Err(failure) if failure.is_fatal() && idle.generation == generation => {
+                idle.generation += 1;
+                idle.connections.clear();
             }
+            Err(failure) if failure.is_fatal() => {}
             _ if idle.generation == generation && !self.permits.is_closed() => {
                 idle.connections.push(connection);
             }
