@@ -7,6 +7,7 @@
 mod breakable;
 mod dynamodb;
 mod folder;
+mod memcached;
 mod port;
 mod process;
 mod proxy;
@@ -15,6 +16,7 @@ mod shared;
 pub use breakable::Breakable;
 pub use dynamodb::DynamoDb;
 pub use folder::Folder;
+pub use memcached::Memcached;
 pub use port::{free_port, free_ports};
 pub use process::{Process, Start, program};
 pub use proxy::Proxy;

@@ -34,6 +34,7 @@ const TOOLS: &[Tool] = &[
     tool("chromium", "chromedriver", "chromium-driver", BROWSER_TESTS),
     tool("dynamodb", "java", "default-jre-headless", "the tests of the DynamoDB store"),
     tool("dynamodb", NPM, "npm", "the tests of the DynamoDB store"),
+    tool("memcached", "memcached", "memcached", "the tests of the Memcached store"),
     tool("sqlite3", "sqlite3", "sqlite3", "the tests that read the embedded file from the command line"),
 ];
 
@@ -224,7 +225,7 @@ mod tests {
             ["LEFT OUT: chromium (--without): the browser tests did not run"]
         );
         assert!(left_out(&[]).is_empty());
-        assert_eq!(names(), ["chromium", "dynamodb", "sqlite3"]);
+        assert_eq!(names(), ["chromium", "dynamodb", "memcached", "sqlite3"]);
     }
 
     #[test]
@@ -236,7 +237,7 @@ mod tests {
         let variables: Vec<_> = command.get_envs().collect();
         assert!(variables.contains(&(BROWSER_SWITCH.as_ref(), None)), "{variables:?}");
         assert!(
-            variables.contains(&(LEFT_OUT.as_ref(), Some("chromium,dynamodb,sqlite3".as_ref()))),
+            variables.contains(&(LEFT_OUT.as_ref(), Some("chromium,dynamodb,memcached,sqlite3".as_ref()))),
             "{variables:?}"
         );
     }

@@ -28,12 +28,7 @@ pub(crate) struct Driver {
 
 pub(crate) const ALL: &[Kind] = &[
     Kind { schemes: &["memory"], form: "memory:", feature: "", driver: Some(MEMORY) },
-    Kind {
-        schemes: &["dynamodb"],
-        form: "dynamodb://TABLE",
-        feature: "dynamodb",
-        driver: DYNAMODB_IF_BUILT,
-    },
+    Kind { schemes: &["dynamodb"], form: "dynamodb://TABLE", feature: "dynamodb", driver: DYNAMODB_IF_BUILT },
     Kind { schemes: &["sqlite"], form: "sqlite:PATH", feature: "sqlite", driver: SQLITE_IF_BUILT },
     Kind {
         schemes: &["sealed"],
@@ -41,6 +36,7 @@ pub(crate) const ALL: &[Kind] = &[
         feature: "sealed",
         driver: SEALED_IF_BUILT,
     },
+    Kind { schemes: &["memcached"], form: "memcached://HOST,HOST", feature: "memcached", driver: MEMCACHED },
 ];
 
 /// The kind whose URLs start so.
@@ -97,3 +93,17 @@ const SEALED_IF_BUILT: Option<Driver> = None;
 #[cfg(feature = "sealed")]
 const SEALED_IF_BUILT: Option<Driver> =
     Some(Driver { check: crate::sealed::check, open: crate::sealed::open });
+
+#[cfg(not(feature = "memcached"))]
+const MEMCACHED: Option<Driver> = None;
+
+#[cfg(feature = "memcached")]
+const MEMCACHED: Option<Driver> = Some(Driver {
+    check: cloakroom_memcached::MemcachedStore::check,
+    open: |url| {
+        Answer::later(async move {
+            let store = cloakroom_memcached::MemcachedStore::open(url).await?;
+            Ok(Box::new(store) as _)
+        })
+    },
+});
