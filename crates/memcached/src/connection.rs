@@ -4,7 +4,12 @@
 //! turn comes, and dropped. That is the difference to clients that are borrowed by one caller at a time, which must
 //! throw the connection away then, or else give the answer to whoever comes next.
 
-use std::{collections::VecDeque, io, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::VecDeque,
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -34,14 +39,21 @@ const UNSENT_BYTES_MAX: usize = 256 * 1024;
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Connects, serves, and connects again, until the store is closed or dropped.
-pub(crate) async fn run(known: &Known, mut jobs: mpsc::Receiver<Job>, mut closing: watch::Receiver<bool>) {
+pub(crate) async fn run(
+    known: &Known,
+    mut jobs: mpsc::Receiver<Job>,
+    mut closing: watch::Receiver<bool>,
+    is_up: &AtomicBool,
+) {
     let mut failures = 0;
     loop {
         let begun = Instant::now();
         let failure = match connect(known).await {
             Ok(stream) => {
+                is_up.store(true, Ordering::Relaxed);
                 let mut conversation = Conversation::default();
                 let Err(failure) = conversation.run(stream, &mut jobs, &mut closing).await else { return };
+                is_up.store(false, Ordering::Relaxed);
                 conversation.fail(&failure);
                 failure
             }

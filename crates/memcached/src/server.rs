@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -20,9 +20,15 @@ use crate::{
 /// A server of the ring.
 pub(crate) struct Server {
     pub(crate) known: Arc<Known>,
-    connections: Box<[mpsc::Sender<Job>]>,
+    connections: Box<[Connection]>,
     next: AtomicUsize,
     numbers: AtomicU32,
+}
+
+/// The way to a connection, and whether it stands.
+struct Connection {
+    jobs: mpsc::Sender<Job>,
+    is_up: Arc<AtomicBool>,
 }
 
 /// What is known of a server, to its connections and its callers alike.
@@ -71,11 +77,13 @@ impl Server {
         let start = |_| {
             let (sender, jobs) = mpsc::channel(WAITING_MAX);
             let (known, closing, ended) = (Arc::clone(&known), closing.clone(), Arc::clone(ended));
+            let is_up = Arc::new(AtomicBool::new(false));
+            let told = Arc::clone(&is_up);
             tokio::spawn(async move {
-                connection::run(&known, jobs, closing).await;
+                connection::run(&known, jobs, closing, &told).await;
                 drop(ended);
             });
-            sender
+            Connection { jobs: sender, is_up }
         };
         let connections = (0..connections).map(start).collect();
         Self { known, connections, next: AtomicUsize::new(0), numbers: AtomicU32::new(0) }
@@ -110,10 +118,9 @@ impl Server {
     /// Asks, and waits for the answer. A caller that goes away before is left out: the connection reads the answer and
     /// drops it, so nobody else ever sees it.
     pub(crate) async fn call(&self, request: Request) -> Result<Response, Error> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.connections.len();
         let (answer, answered) = oneshot::channel();
         let closed = || self.failed("the store is closed");
-        self.connections[turn].send(Job { request, answer }).await.map_err(|_| closed())?;
+        self.next_connection().jobs.send(Job { request, answer }).await.map_err(|_| closed())?;
         match answered.await.map_err(|_| closed())? {
             Ok(Response::Refused(why)) => Err(self.failed(&why)),
             Ok(response) => Ok(response),
@@ -122,6 +129,14 @@ impl Server {
             }
             Err(failure) => Err(self.failed(&failure.why)),
         }
+    }
+
+    /// They take turns; one that doesn't stand is passed over, unless none does.
+    fn next_connection(&self) -> &Connection {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let nth = |n: usize| &self.connections[turn.wrapping_add(n) % self.connections.len()];
+        let up = (0..self.connections.len()).map(nth).find(|one| one.is_up.load(Ordering::Relaxed));
+        up.unwrap_or_else(|| nth(0))
     }
 
     /// An answer that this server should never give.

@@ -36,7 +36,7 @@ async fn a_server_that_is_set_up_well_has_nothing_to_mend() {
 
 #[tokio::test]
 async fn what_is_wrong_is_told_with_what_to_do() {
-    let server = Memcached::with(&["-m", "16", "-M", "-I", "16k"]);
+    let server = Memcached::with(&["-m", "16", "-M", "-I", "16k", "-o", "slab_chunk_max=8"]);
     let findings = open(&server).await.diagnose(T0).await.unwrap();
     for (subject, severity, remedy) in [
         ("memory", Severity::Problem, "-M"),

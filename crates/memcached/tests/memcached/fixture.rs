@@ -144,14 +144,5 @@ pub(crate) fn tell(server: SocketAddr, command: &str) -> String {
     line.trim_end().to_owned()
 }
 
-/// Every key the server has.
-pub(crate) fn keys(server: SocketAddr) -> Vec<String> {
-    let mut stream = TcpStream::connect(server).unwrap();
-    stream.write_all(b"lru_crawler metadump all\r\n").unwrap();
-    let lines = BufReader::new(stream).lines().map(Result::unwrap).take_while(|line| line != "END");
-    let key = |line: String| {
-        let key = line.strip_prefix("key=")?.split(' ').next()?;
-        Some(key.replace("%3A", ":").replace("%3a", ":"))
-    };
-    lines.filter_map(key).collect()
-}
+/// The key of the state of "ada": the hash of her name.
+pub(crate) const ADAS_STATE: &str = "cloakroom:u:_e5DDUC9V97qwYbNl5ADPQ8G-QmogG585ucXq3x9UCk";

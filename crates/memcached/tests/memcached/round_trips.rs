@@ -89,6 +89,7 @@ async fn an_authenticated_session_takes_one_round_trip_more_where_it_is_new() {
         assert_eq!(browser.request(count).await, 2, "write");
         browser.clock.advance(Duration::from_secs(400));
         assert_eq!(browser.request(Session::rotate).await, 2, "rotate");
+        assert_eq!(browser.request(|_| Ok(())).await, 2, "the successor is seen first, and noted");
     }
     assert_eq!(browser.request(Session::logout).await, 2, "logout");
     let again = browser.request(|session| session.login(subject("ada"))).await;
