@@ -9,7 +9,7 @@ use cloakroom::{
     Error, Record,
     store::{Loaded, Store, Written},
 };
-use engines::{DynamoDb, Engine as _, Proxy};
+use engines::{Breakable as _, DynamoDb, Engine as _, Proxy};
 
 use crate::fixture::{
     Place, T0, create, data, endpoint, id, session, session_of, subject, tombstone, version, with_data,
