@@ -7,6 +7,8 @@ use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 use cloakroom::keyring::{KeyId, Schedule};
 
+use cloakroom_stores::StoreUrl;
+
 use crate::keys;
 use crate::settings::{Flags, KEYS};
 
@@ -16,6 +18,8 @@ pub(crate) enum Command {
     Serve,
     CheckConfig,
     Keys(keys::Request),
+    /// Of a store, or of the one in the settings.
+    Doctor(Option<StoreUrl>),
 }
 
 /// Parses the command line; on `--help`, `--version` or a mistake it says so and ends the process (with 2 for a
@@ -29,6 +33,7 @@ pub(crate) fn parse() -> (Command, Flags) {
             Some((request, inner)) => (Command::Keys(request), inner),
             None => (Command::Serve, inner),
         },
+        Some(("doctor", inner)) => (Command::Doctor(inner.get_one::<StoreUrl>("url").cloned()), inner),
         Some((_, inner)) => (Command::Serve, inner),
         None => (Command::Serve, &matches),
     };
@@ -54,6 +59,16 @@ fn command() -> clap::Command {
                 .about("Print the settings in effect, or what is wrong with them"),
         )
         .subcommand(keys_command())
+        .subcommand(
+            clap::Command::new("doctor")
+                .about("Examine a store: what is wrong, or could go wrong, with it and how it is set up")
+                .arg(
+                    Arg::new("url")
+                        .value_name("URL")
+                        .value_parser(|url: &str| StoreUrl::parse(url).map_err(|error| error.to_string()))
+                        .help(format!("{} [default: the store in the settings]", cloakroom_stores::forms())),
+                ),
+        )
         .arg(
             config.value_parser(value_parser!(PathBuf)).help(
                 "The settings file [default: cloakroom.toml, where there is one] [env: CLOAKROOM_CONFIG]",

@@ -2,6 +2,7 @@
 
 mod account;
 mod cli;
+mod doctor;
 mod http;
 mod keys;
 mod page;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     let ended = match command {
         Command::CheckConfig => write!(io::stdout(), "{settings}").map_err(run::Failure::from),
         Command::Keys(request) => keys::run(&request, &settings),
+        Command::Doctor(url) => doctor::run(url.as_ref().unwrap_or(&settings.store.value)),
         Command::Serve => run::run(&settings, rules),
     };
     match ended {

@@ -19,6 +19,8 @@ pub(crate) enum Failure {
     Io(io::Error),
     Listen(SocketAddr, io::Error),
     Sessions(cloakroom::Error),
+    /// It was told what is wrong with the store.
+    Doctor,
 }
 
 /// Serves until SIGTERM or SIGINT, lets requests in flight finish, and closes the store.
@@ -131,6 +133,7 @@ impl Display for Failure {
             }
             Failure::Listen(address, error) => write!(f, "can't listen on {address}: {error}"),
             Failure::Sessions(error) => write!(f, "{error}"),
+            Failure::Doctor => write!(f, "the store can't be relied on as it is"),
         }
     }
 }
