@@ -4,12 +4,12 @@ use std::{
     env,
     ffi::OsString,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use crate::{Engine, Folder, Process, Start, free_port, program};
+use crate::{Breakable, Engine, Folder, Process, Start, free_port, program};
 
 /// DynamoDB Local on a port of its own. It can't be told to listen on loopback alone.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl DynamoDb {
             .arg(folder.path())
             .arg(program("java"))
             // Tests live too briefly for more than the quick compiler, and share the machine.
-            .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx768m"])
+            .args(["-XX:+UseSerialGC", "-Xmx768m"])
             .arg(libraries)
             .arg("-jar")
             .arg(&jar)
@@ -55,24 +55,36 @@ impl DynamoDb {
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
+}
 
-    /// Stops it where it stands.
-    pub fn hang(&self) {
+impl Breakable for DynamoDb {
+    const KEEPS: bool = true;
+
+    fn start_durable() -> Self {
+        Self::durable()
+    }
+
+    fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    fn url_at(&self, address: SocketAddr) -> String {
+        format!("dynamodb://cloakroom?endpoint=http://{address}&create=true")
+    }
+
+    fn hang(&self) {
         self.process.hang();
     }
 
-    /// Lets it go on.
-    pub fn resume(&self) {
+    fn resume(&self) {
         self.process.resume();
     }
 
-    /// Kills it.
-    pub fn kill(&mut self) {
+    fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Starts it again with what it had kept, and waits until it answers.
-    pub fn restart(&mut self) {
+    fn restart(&mut self) {
         let port = self.port;
         self.process.restart(|| answers(port));
     }
@@ -94,7 +106,7 @@ impl Engine for DynamoDb {
 fn jar() -> PathBuf {
     const VARIABLE: &str = "CLOAKROOM_DYNAMODB_JAR";
     let installed = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../target/packages/node_modules/amplify-dynamodb-simulator/emulator/DynamoDBLocal.jar");
+        .join("../target/packages/npm/amplify-dynamodb-simulator-2.9.30/emulator/DynamoDBLocal.jar");
     let jar = env::var_os(VARIABLE).map_or(installed, PathBuf::from);
     assert!(
         jar.is_file(),

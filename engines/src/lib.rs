@@ -4,16 +4,24 @@
 //! Tests that only talk to an engine share one, by [`shared`]; tests that hang or kill it start their own.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that can't start its engine has failed")]
 
+mod breakable;
 mod dynamodb;
 mod folder;
+mod memcached;
 mod port;
 mod process;
 mod proxy;
+mod redis;
 mod shared;
 
+pub use breakable::Breakable;
 pub use dynamodb::DynamoDb;
 pub use folder::Folder;
+pub use memcached::Memcached;
 pub use port::{free_port, free_ports};
 pub use process::{Process, Start, program};
 pub use proxy::Proxy;
+pub use redis::{
+    Cluster, Flavour, Node, Redis, RedisCluster, RedisSentinel, RedisServer, Single, Valkey, ValkeyCluster, ValkeyServer,
+};
 pub use shared::{Engine, Running, Shared, shared};

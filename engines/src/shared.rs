@@ -2,7 +2,7 @@
 
 use std::{any::Any, env, fmt, panic, sync::Mutex};
 
-use crate::DynamoDb;
+use crate::{DynamoDb, Memcached, Redis, RedisCluster, Valkey};
 
 /// A kind of engine.
 pub trait Engine: Sized + Send + 'static {
@@ -70,6 +70,9 @@ impl Running {
     /// The name of one that doesn't start; why not was printed.
     pub fn start(without: &[String]) -> Result<Self, &'static str> {
         let running = Self::default().with::<DynamoDb>(without)?;
+        let running = running.with::<Memcached>(without)?;
+        let running = running.with::<Redis>(without)?.with::<RedisCluster>(without)?;
+        let running = running.with::<Valkey>(without)?;
         Ok(running)
     }
 

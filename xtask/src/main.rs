@@ -8,6 +8,7 @@ mod code;
 mod conformance;
 mod counts;
 mod house;
+mod packages;
 mod process;
 mod test;
 mod tools;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::packages::PACKAGES;
 use crate::process;
 
 /// A program some tests need. A new one is one line in [`TOOLS`].
@@ -31,9 +32,13 @@ const fn tool(
 const TOOLS: &[Tool] = &[
     tool("chromium", "chromium", "chromium", BROWSER_TESTS),
     tool("chromium", "chromedriver", "chromium-driver", BROWSER_TESTS),
+    tool("dynamodb", "java", "default-jre-headless", "the tests of the DynamoDB store"),
+    tool("dynamodb", NPM, "npm", "the tests of the DynamoDB store"),
+    tool("memcached", "memcached", "memcached", "the tests of the Memcached store"),
     tool("sqlite3", "sqlite3", "sqlite3", "the tests that read the embedded file from the command line"),
 ];
 
+const NPM: &str = "npm";
 const BROWSER: &str = "chromium";
 const BROWSER_TESTS: &str = "the browser tests";
 /// Set to 1 when a browser is there: a plain `cargo test` skips the browser tests.
@@ -93,6 +98,12 @@ pub(crate) fn prepare(root: &Path, without: &[String]) -> Result<Environment, St
         })?;
         println!("{}: {}", tool.binary, path.display());
         environment.set.push((tool.variable(), path.into_os_string()));
+    }
+    let npm = find(NPM).unwrap_or_default();
+    for package in PACKAGES.iter().filter(|package| without.iter().all(|name| name != package.name)) {
+        let path = package.file(root, &npm)?;
+        println!("{}: {}", package.name, path.display());
+        environment.set.push((package.variable.to_owned(), path.into_os_string()));
     }
     if wanted.iter().any(|tool| tool.name == BROWSER) {
         environment.set.push((BROWSER_SWITCH.to_owned(), "1".into()));
@@ -214,7 +225,7 @@ mod tests {
             ["LEFT OUT: chromium (--without): the browser tests did not run"]
         );
         assert!(left_out(&[]).is_empty());
-        assert_eq!(names(), ["chromium", "sqlite3"]);
+        assert!(names().windows(2).all(|pair| pair[0] < pair[1]), "{:?}", names());
     }
 
     #[test]
@@ -225,6 +236,6 @@ mod tests {
         prepare(root, &without).unwrap().apply(&mut command);
         let variables: Vec<_> = command.get_envs().collect();
         assert!(variables.contains(&(BROWSER_SWITCH.as_ref(), None)), "{variables:?}");
-        assert!(variables.contains(&(LEFT_OUT.as_ref(), Some("chromium,sqlite3".as_ref()))), "{variables:?}");
+        assert!(variables.contains(&(LEFT_OUT.as_ref(), Some(names().join(",").as_ref()))), "{variables:?}");
     }
 }

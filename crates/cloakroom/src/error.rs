@@ -41,7 +41,7 @@ impl Error {
         self.kind == Kind::Value
     }
 
-    /// The session's data would be larger than the policy allows. The stored record is untouched.
+    /// The session would be larger than the policy or the store allows. The stored record is untouched.
     #[must_use]
     pub fn is_too_large(&self) -> bool {
         self.kind == Kind::TooLarge
@@ -142,6 +142,11 @@ impl Error {
     /// The store holds something it can't read. For stores.
     pub fn corrupt(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::Corrupt, message)
+    }
+
+    /// The record is larger than the store takes. For stores.
+    pub fn too_large(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::TooLarge, message)
     }
 
     /// The store can't do this. For stores.

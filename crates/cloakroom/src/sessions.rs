@@ -326,8 +326,8 @@ impl Builder {
     ///
     /// A stored session that doesn't hold is treated as absent, and an event tells of it. Those that were stored without
     /// a key ring are refused, too: see [`Builder::accept_unkeyed_until`].
-    pub fn keys(mut self, ring: LiveRing) -> Self {
-        self.ring = Some(ring);
+    pub fn keys(mut self, ring: impl Into<LiveRing>) -> Self {
+        self.ring = Some(ring.into());
         self
     }
 

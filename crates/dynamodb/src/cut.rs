@@ -13,9 +13,9 @@ use std::{
 use cloakroom::Timestamp;
 
 /// How long a reading is good for.
-pub(crate) const LEASE: Duration = Duration::from_millis(500);
+pub(crate) const LEASE: Duration = Duration::from_millis(250);
 /// How long a later instant is waited for: the lease, and more than clocks run apart in it.
-pub(crate) const WAIT: Duration = Duration::from_millis(550);
+pub(crate) const WAIT: Duration = Duration::from_millis(300);
 
 /// What this process knows of the cut.
 pub(crate) struct Cut(Mutex<Known>);

@@ -15,6 +15,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 use crate::{
     DynamoDbStore,
     cut::{Look, Moment, WAIT},
+    heal::is_gone_for_good,
     item::{self, Attributes as _, Item, PK},
     table::{Effect, pause},
 };
@@ -46,14 +47,20 @@ impl DynamoDbStore {
             let entries = self.entries(subject, after, (limit - listed.len()).min(BATCH_MAX)).await?;
             after = entries.ids.last().copied();
             let mut items = self.sessions(&entries.ids).await?;
+            let mut gone = Vec::new();
             for id in entries.ids {
-                let Some(item) = items.remove(&id) else { continue };
+                let item = items.remove(&id);
+                if is_gone_for_good(item.as_ref(), cut, now) {
+                    gone.push(id);
+                }
+                let Some(item) = item else { continue };
                 match item::summary(id, &item, subject, cut, now) {
                     Ok(summary) => listed.extend(summary),
                     // It fails for its own session, and hides no other.
                     Err(error) => tracing::warn!(%error, "a session isn't listed"),
                 }
             }
+            self.heal(subject, &gone, cut, now).await;
             if entries.is_last {
                 break;
             }
@@ -241,7 +248,7 @@ impl DynamoDbStore {
     }
 
     /// Items with these keys, and the keys that were put off.
-    async fn batch(&self, keys: Vec<Item>) -> Result<(Vec<Item>, Vec<Item>), Error> {
+    pub(crate) async fn batch(&self, keys: Vec<Item>) -> Result<(Vec<Item>, Vec<Item>), Error> {
         let wanted = KeysAndAttributes::builder()
             .set_keys(Some(keys))
             .consistent_read(true)

@@ -226,7 +226,7 @@ fn tombstone(id: SessionId, item: &Item) -> Result<Tombstone, Error> {
 
 /// The attributes that [`summary`] needs.
 pub(crate) const SUMMARY: &str =
-    "pk, subject, created_ms, started_ms, active_ms, end_ms, idle_s, client, ended_ms";
+    "pk, subject, created_ms, started_ms, active_ms, end_ms, idle_s, idle_end_ms, client, ended_ms";
 
 /// What a listing tells of a session, if it lives and is the subject's.
 pub(crate) fn summary(

@@ -318,7 +318,7 @@ impl Condition {
 }
 
 /// The parts of a change are made here, and complete.
-fn unbuilt(error: BuildError) -> Error {
+pub(crate) fn unbuilt(error: BuildError) -> Error {
     Error::unavailable("a change for DynamoDB couldn't be put together", error)
 }
 

@@ -47,6 +47,8 @@ pub(crate) const OVERHEAD_BYTES: usize = CIPHERTEXT_AT + TAG_BYTES;
 
 /// The longest sealed value that is looked at. Browsers keep 4096 bytes, name and value together.
 const VALUE_BYTES_MAX: usize = 4096;
+/// Of what isn't a cookie: a full key ring.
+pub(crate) const LONG_VALUE_BYTES_MAX: usize = 16 * 1024;
 
 /// Fresh random bytes for one seal, from a cryptographic random source.
 pub type Salt = [u8; 24];
@@ -89,6 +91,7 @@ pub struct Sealer {
     /// In the ring's order.
     keys: Vec<SealKey>,
     primary: usize,
+    value_bytes_max: usize,
 }
 
 /// Why a value wasn't opened. Visitors are told nothing of it: to them, each is a session that isn't there.
@@ -123,7 +126,12 @@ impl Sealer {
         let keys =
             ring.keys().map(|key| SealKey::new(key, cookie_name, purpose)).collect::<Result<Vec<_>, _>>()?;
         let primary = ring.keys().position(|key| key.id() == ring.primary().id()).unwrap_or(0);
-        Ok(Self { ring, keys, primary })
+        Ok(Self { ring, keys, primary, value_bytes_max: VALUE_BYTES_MAX })
+    }
+
+    /// The same, for values that are no cookies.
+    pub(crate) fn up_to(self, value_bytes_max: usize) -> Self {
+        Self { value_bytes_max, ..self }
     }
 
     /// The ring it was made from.
@@ -138,10 +146,11 @@ impl Sealer {
     /// # Errors
     /// [`CoreError::is_invalid`] if the sealed text would be longer than 4096 bytes.
     pub fn seal(&self, plaintext: &[u8], salt: &Salt) -> Result<String, CoreError> {
-        if sealed_len(plaintext.len()) > VALUE_BYTES_MAX {
+        if sealed_len(plaintext.len()) > self.value_bytes_max {
             return Err(CoreError::invalid(format!(
-                "{} bytes can't be sealed: as text they would be longer than {VALUE_BYTES_MAX} bytes",
-                plaintext.len()
+                "{} bytes can't be sealed: as text they would be longer than {} bytes",
+                plaintext.len(),
+                self.value_bytes_max
             )));
         }
         let key = &self.keys[self.primary];
@@ -167,7 +176,7 @@ impl Sealer {
     /// # Errors
     /// [`Rejected`], which says what kind of value it was, for an event or a refresh of the ring.
     pub fn open(&self, value: &[u8]) -> Result<Vec<u8>, Rejected> {
-        if value.len() < sealed_len(0) || value.len() > VALUE_BYTES_MAX {
+        if value.len() < sealed_len(0) || value.len() > self.value_bytes_max {
             return Err(Rejected::Malformed);
         }
         let mut bytes = base64url::decode(value).ok_or(Rejected::Malformed)?;

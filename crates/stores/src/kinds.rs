@@ -28,6 +28,7 @@ pub(crate) struct Driver {
 
 pub(crate) const ALL: &[Kind] = &[
     Kind { schemes: &["memory"], form: "memory:", feature: "", driver: Some(MEMORY) },
+    Kind { schemes: &["dynamodb"], form: "dynamodb://TABLE", feature: "dynamodb", driver: DYNAMODB_IF_BUILT },
     Kind { schemes: &["sqlite"], form: "sqlite:PATH", feature: "sqlite", driver: SQLITE_IF_BUILT },
     Kind {
         schemes: &["sealed"],
@@ -35,6 +36,7 @@ pub(crate) const ALL: &[Kind] = &[
         feature: "sealed",
         driver: SEALED_IF_BUILT,
     },
+    Kind { schemes: &["memcached"], form: "memcached://HOST,HOST", feature: "memcached", driver: MEMCACHED },
 ];
 
 /// The kind whose URLs start so.
@@ -49,6 +51,20 @@ const MEMORY: Driver = Driver {
     },
     open: |_| Answer::ready(Ok(Box::new(MemoryStore::new()))),
 };
+
+#[cfg(not(feature = "dynamodb"))]
+const DYNAMODB_IF_BUILT: Option<Driver> = None;
+
+#[cfg(feature = "dynamodb")]
+const DYNAMODB_IF_BUILT: Option<Driver> = Some(Driver {
+    check: cloakroom_dynamodb::DynamoDbStore::check,
+    open: |url| {
+        Answer::later(async move {
+            let store = cloakroom_dynamodb::DynamoDbStore::open(url).await?;
+            Ok(Box::new(store) as _)
+        })
+    },
+});
 
 #[cfg(not(feature = "sqlite"))]
 const SQLITE_IF_BUILT: Option<Driver> = None;
@@ -77,3 +93,17 @@ const SEALED_IF_BUILT: Option<Driver> = None;
 #[cfg(feature = "sealed")]
 const SEALED_IF_BUILT: Option<Driver> =
     Some(Driver { check: crate::sealed::check, open: crate::sealed::open });
+
+#[cfg(not(feature = "memcached"))]
+const MEMCACHED: Option<Driver> = None;
+
+#[cfg(feature = "memcached")]
+const MEMCACHED: Option<Driver> = Some(Driver {
+    check: cloakroom_memcached::MemcachedStore::check,
+    open: |url| {
+        Answer::later(async move {
+            let store = cloakroom_memcached::MemcachedStore::open(url).await?;
+            Ok(Box::new(store) as _)
+        })
+    },
+});

@@ -13,5 +13,6 @@ mod rotation;
 mod secrecy;
 mod start_and_stop;
 mod store_trouble;
+#[allow(dead_code, reason = "the tests of real engines use the rest")]
 mod support;
 mod writes;

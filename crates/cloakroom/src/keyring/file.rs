@@ -222,12 +222,10 @@ mod tests {
 
     struct Folder(PathBuf);
 
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("cloakroom-ring-{name}-{}", std::process::id()));
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
+    fn folder(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("cloakroom-ring-{name}-{}", std::process::id()));
+        let _ = fs::create_dir_all(&path);
+        Folder(path)
     }
 
     impl Drop for Folder {
@@ -238,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_ring_is_made_once_and_its_owner_alone_reads_it() {
-        let folder = Folder::new("made");
+        let folder = folder("made");
         let file = RingFile::new(folder.0.join("keys"));
         assert!(file.read().unwrap_err().to_string().contains("cloakroom keys new"));
         let ring = file.create().unwrap();
@@ -250,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_ring_that_others_can_read_is_refused_with_the_mend() {
-        let folder = Folder::new("rights");
+        let folder = folder("rights");
         let file = RingFile::new(folder.0.join("keys"));
         file.create().unwrap();
         for (mode, is_fine) in
@@ -267,7 +265,7 @@ mod tests {
 
     #[test]
     fn what_is_no_ring_is_refused_and_never_repeated() {
-        let folder = Folder::new("wrong");
+        let folder = folder("wrong");
         let file = RingFile::new(folder.0.join("keys"));
         for text in [&b"hunter2"[..], b"\xff\xfe", &vec![b'x'; 70_000]] {
             fs::write(file.path(), text).unwrap();
@@ -280,7 +278,7 @@ mod tests {
 
     #[test]
     fn of_many_who_change_it_at_once_each_change_counts_once() {
-        let folder = Folder::new("race");
+        let folder = folder("race");
         let file = RingFile::new(folder.0.join("keys"));
         let start = file.create().unwrap();
         let won: usize = std::thread::scope(|scope| {
@@ -299,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_link_stays_a_link() {
-        let folder = Folder::new("link");
+        let folder = folder("link");
         let real = RingFile::new(folder.0.join("real"));
         let start = real.create().unwrap();
         let link = RingFile::new(folder.0.join("link"));

@@ -237,6 +237,13 @@ fn push(ids: &mut VecDeque<(KeyId, Instant)>, id: KeyId, at: Instant) {
     ids.push_back((id, at));
 }
 
+impl From<KeyRing> for LiveRing {
+    /// A ring that never changes.
+    fn from(ring: KeyRing) -> Self {
+        Self::fixed(ring)
+    }
+}
+
 impl fmt::Debug for LiveRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("LiveRing").field(&self.now()).finish()

@@ -5,5 +5,6 @@
 mod browser;
 mod events;
 mod faults;
+mod keys;
 mod revocation;
 mod sessions;

@@ -17,6 +17,8 @@ use super::{Connection, Visitor};
 pub(crate) enum Store {
     Memory,
     Sqlite,
+    /// On a server that the test started.
+    Remote,
 }
 
 impl Store {
@@ -26,6 +28,7 @@ impl Store {
         match self {
             Self::Memory => "memory:".to_owned(),
             Self::Sqlite => format!("sqlite:{}", folder.database().display()),
+            Self::Remote => panic!("only the test knows where that is"),
         }
     }
 }
@@ -104,9 +107,19 @@ impl Probe {
 
     /// Starts on what another probe left in the folder.
     pub(crate) fn start_in(folder: Folder, store: Store, arguments: &[&str]) -> Self {
+        let url = store.url(&folder);
+        Self::start_on(folder, store, &url, arguments)
+    }
+
+    /// Starts on a store that is somewhere else.
+    pub(crate) fn start_at(url: &str, arguments: &[&str]) -> Self {
+        Self::start_on(Folder::new(), Store::Remote, url, arguments)
+    }
+
+    fn start_on(folder: Folder, store: Store, url: &str, arguments: &[&str]) -> Self {
         let log = File::options().create(true).append(true).open(folder.log()).expect("a log");
         let mut child = Command::new(env!("CARGO_BIN_EXE_probe"))
-            .args(["--store", &store.url(&folder), "--listen", "127.0.0.1:0"])
+            .args(["--store", url, "--listen", "127.0.0.1:0"])
             .args(arguments)
             .current_dir(folder.path())
             .stdin(Stdio::null())

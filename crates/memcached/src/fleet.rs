@@ -1,0 +1,151 @@
+//! All servers of the ring, as one place to keep sessions and subjects in.
+
+use std::sync::atomic::Ordering;
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use cloakroom::{Error, SessionId, Subject, Timestamp, store::Revocation};
+
+use crate::{
+    entry::{self, Entry, State},
+    memory::Memory,
+    meta::{If, Response},
+    ring::{self, Ring},
+    server::Server,
+    time::ttl,
+};
+
+pub(crate) struct Fleet {
+    pub(crate) servers: Box<[Server]>,
+    pub(crate) ring: Ring,
+    pub(crate) prefix: String,
+    pub(crate) memory: Memory,
+}
+
+/// What stands under a key, with the server's number of it.
+pub(crate) struct Stored<T> {
+    pub(crate) value: T,
+    pub(crate) cas: u64,
+}
+
+/// What became of a change.
+pub(crate) enum Change {
+    /// Made; the number of what is stored now.
+    Made(u64),
+    /// Not made: something else is under the key.
+    Refused,
+    /// Not made: there is nothing under the key.
+    Missing,
+}
+
+/// How often a change is tried again that others overtook. Each time, one of the others got ahead.
+pub(crate) const ATTEMPTS_MAX: u32 = 1_000;
+
+impl Fleet {
+    /// The server of a session, how often its connections were made, and the key.
+    pub(crate) fn session(&self, id: SessionId) -> (&Server, u64, String) {
+        let server = &self.servers[self.ring.place(ring::point_of(id))];
+        let connected = server.known.connected.load(Ordering::SeqCst);
+        (server, connected, format!("{}s:{id}", self.prefix))
+    }
+
+    pub(crate) async fn entry(&self, id: SessionId) -> Result<Option<Stored<Entry>>, Error> {
+        let (server, _, key) = self.session(id);
+        let found = value(server, server.get(&key).await?)?;
+        found.map(|(bytes, cas)| Ok(Stored { value: entry::read(&bytes, id)?, cas })).transpose()
+    }
+
+    pub(crate) async fn put_entry(
+        &self,
+        id: SessionId,
+        bytes: &[u8],
+        ttl: i32,
+        condition: If,
+    ) -> Result<Change, Error> {
+        let (server, _, key) = self.session(id);
+        change(server, server.set(&key, bytes, ttl, condition).await?)
+    }
+
+    /// The subject's state, without which none of its sessions counts.
+    pub(crate) async fn state(&self, subject: &Subject) -> Result<Option<Stored<State>>, Error> {
+        let (server, key) = self.subject(subject);
+        let found = value(server, server.get(&key).await?)?;
+        found.map(|(bytes, cas)| Ok(Stored { value: State::read(&bytes)?, cas })).transpose()
+    }
+
+    /// The subject's state, begun if there is none, and sure to last until its session ends.
+    pub(crate) async fn state_until(
+        &self,
+        subject: &Subject,
+        end: Timestamp,
+        now: Timestamp,
+    ) -> Result<State, Error> {
+        // Twice as long, so that not every login has to write it.
+        let longer = end + end.since(now);
+        self.change_state(subject, now, |state| {
+            if state.lasts_until(end) {
+                return Ok(false);
+            }
+            state.last_until(longer);
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Ends all sessions of the subject and notes it, in one change of one key: nothing is ever between the two.
+    pub(crate) async fn revoke(
+        &self,
+        subject: &Subject,
+        revocation: &Revocation,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.change_state(subject, now, |state| state.revoke(revocation).map(|()| true)).await.map(drop)
+    }
+
+    /// Changes the subject's state until no other change comes between. Without one, it begins anew: with that, all
+    /// sessions end that the subject may still have somewhere.
+    async fn change_state(
+        &self,
+        subject: &Subject,
+        now: Timestamp,
+        mut apply: impl FnMut(&mut State) -> Result<bool, Error>,
+    ) -> Result<State, Error> {
+        let (server, key) = self.subject(subject);
+        for _ in 0..ATTEMPTS_MAX {
+            let (mut state, condition) = match self.state(subject).await? {
+                Some(Stored { value, cas }) => (value, If::Unchanged(cas)),
+                None => (State::begun()?, If::Free),
+            };
+            if !apply(&mut state)? {
+                return Ok(state);
+            }
+            let answer = server.set(&key, &state.encode()?, ttl(state.expires(), now), condition).await?;
+            if let Change::Made(_) = change(server, answer)? {
+                return Ok(state);
+            }
+        }
+        Err(server.failed("a subject was changed by others again and again"))
+    }
+
+    fn subject(&self, subject: &Subject) -> (&Server, String) {
+        let digest = entry::digest(subject);
+        let server = &self.servers[self.ring.place(ring::point(&digest))];
+        (server, format!("{}u:{}", self.prefix, BASE64_URL_SAFE_NO_PAD.encode(digest)))
+    }
+}
+
+fn value(server: &Server, answer: Response) -> Result<Option<(Vec<u8>, u64)>, Error> {
+    match answer {
+        Response::Value(bytes, cas) => Ok(Some((bytes, cas))),
+        Response::Missing => Ok(None),
+        strange => Err(server.strange(&strange)),
+    }
+}
+
+fn change(server: &Server, answer: Response) -> Result<Change, Error> {
+    match answer {
+        Response::Done(cas) => Ok(Change::Made(cas)),
+        Response::NotStored | Response::Exists => Ok(Change::Refused),
+        Response::Missing => Ok(Change::Missing),
+        strange => Err(server.strange(&strange)),
+    }
+}
