@@ -22,6 +22,7 @@ pub use port::{free_port, free_ports};
 pub use process::{Process, Start, program};
 pub use proxy::Proxy;
 pub use redis::{
-    Cluster, Flavour, Node, Redis, RedisCluster, RedisSentinel, RedisServer, Single, Valkey, ValkeyCluster, ValkeyServer,
+    Cluster, Flavour, Node, Redis, RedisCluster, RedisSentinel, RedisServer, Single, Valkey, ValkeyCluster,
+    ValkeyServer,
 };
 pub use shared::{Engine, Running, Shared, shared};

@@ -46,8 +46,7 @@ impl Flavour for ValkeyServer {
     const CLUSTER_NAME: &'static str = "valkey-cluster";
 
     fn program() -> PathBuf {
-        let installed =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/packages/bin/valkey-server");
+        let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/packages/bin/valkey-server");
         let is_named = env::var_os("CLOAKROOM_VALKEY_SERVER").is_some();
         if !is_named && let Ok(installed) = installed.canonicalize() {
             return installed;

@@ -158,7 +158,6 @@ fn explain(error: &RedisError) -> &'static str {
     }
 }
 
-/// What the engine's error may tell: it names neither keys nor values.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,8 +166,8 @@ mod tests {
     fn what_failed_says_how_to_mend_it() {
         let address = Address::parse("redis://ann:secret@host").unwrap();
         let said = |text: &str| {
-            let error = redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).unwrap();
-            Failure::from(redis::from_redis_value::<String>(error).map_err(RedisError::from).unwrap_err())
+            let answer = redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).unwrap();
+            Failure::from(answer.extract_error().unwrap_err())
         };
         for (text, words) in [
             ("OOM command not allowed when used memory > 'maxmemory'.", "maxmemory"),

@@ -18,8 +18,8 @@ use crate::{
     value::{self, TTL_MAX_MS, entry_id},
 };
 
-/// Entries that are looked up at a time.
-const PAGE_MAX: usize = 128;
+/// Entries that are looked up at a time, at least and at most.
+const BATCH: (usize, usize) = (16, 512);
 
 /// Twice as long as an entry is good for: the clocks of a cluster's nodes may differ by the other half.
 const HEALED_AFTER_MS: u64 = 2 * ENTRY_GOOD_MS;
@@ -54,8 +54,8 @@ impl RedisStore {
     ) -> Result<Vec<Summary>, Error> {
         let index = self.keys.index(subject);
         let (mut after, mut page) = (after, Vec::new());
+        let mut asked = limit.clamp(BATCH.0, BATCH.1 / 4);
         while page.len() < limit {
-            let asked = (limit - page.len()).min(PAGE_MAX);
             let entries = self.entries(&index, after, asked).await?;
             after = entries.last().map(|entry| entry.id).or(after);
             let is_last = entries.len() < asked;
@@ -67,7 +67,10 @@ impl RedisStore {
             if is_last {
                 break;
             }
+            // Where so many lead to nothing, more will.
+            asked = (2 * asked).min(BATCH.1);
         }
+        page.truncate(limit);
         Ok(page)
     }
 
@@ -82,8 +85,8 @@ impl RedisStore {
         let index = self.keys.index(subject);
         let (mut after, mut all) = (None, Vec::new());
         loop {
-            let entries = self.entries(&index, after, PAGE_MAX).await?;
-            let is_last = entries.len() < PAGE_MAX;
+            let entries = self.entries(&index, after, BATCH.1 / 4).await?;
+            let is_last = entries.len() < BATCH.1 / 4;
             after = entries.last().map(|entry| entry.id);
             let ends = entries.iter().filter(|entry| Some(entry.id) != revocation.except).map(|entry| {
                 let Revocation { at, reason, version, tombstones_expire, .. } = *revocation;
