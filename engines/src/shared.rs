@@ -84,7 +84,9 @@ impl Running {
 
     /// A line in [`Running::start`] for each kind.
     fn with<E: Engine>(mut self, without: &[String]) -> Result<Self, &'static str> {
-        if without.iter().any(|name| name == E::NAME) {
+        // Whoever leaves out `redis` leaves out `redis-cluster` too.
+        let is_of = |name: &String| E::NAME == name || E::NAME.starts_with(&format!("{name}-"));
+        if without.iter().any(is_of) {
             return Ok(self);
         }
         let engine = panic::catch_unwind(E::start).map_err(|_| E::NAME)?;

@@ -63,4 +63,6 @@ macro_rules! on_engines {
 on_engines! {
     dynamodb: DynamoDb;
     memcached: Memcached;
+    redis: Redis;
+    valkey: Valkey;
 }
