@@ -66,6 +66,11 @@ impl Failure {
         self.kind() == Some(ErrorKind::Server(ServerErrorKind::ReadOnly))
     }
 
+    /// Whether the engine says that the user may not do it.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.kind() == Some(ErrorKind::Server(ServerErrorKind::NoPerm))
+    }
+
     pub(crate) fn is_no_script(&self) -> bool {
         self.kind() == Some(ErrorKind::Server(ServerErrorKind::NoScript))
     }

@@ -2,14 +2,11 @@
 
 use cloakroom::{SessionId, Subject};
 
-/// How many shards the keys are spread over: a cluster can't spread them further.
-pub(crate) const SHARDS: usize = 256;
-
 /// Builds the names of keys: `cloakroom:{7f}s:f0r…`, the prefix, the shard and what it is.
 ///
 /// What is in braces decides on which node of a cluster a key lies. A session lies beside what its shard keeps in common,
 /// so that one command, or one script, sees both; everything about one subject lies together too. The names are the same
-/// everywhere, so that data can be moved to a cluster.
+/// everywhere, so that data can be moved to a cluster. There are 256 shards: a cluster can't spread the keys further.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
     prefix: String,
@@ -48,9 +45,9 @@ impl Keys {
         self.key(shard_of_subject(subject), &format!("r:{subject}"))
     }
 
-    /// A key that no session has.
-    pub(crate) fn probe(&self) -> Vec<u8> {
-        self.key(0, "probe")
+    /// A key that nobody uses.
+    pub(crate) fn probe(&self, what: &str) -> Vec<u8> {
+        self.key(0, &format!("probe:{what}"))
     }
 
     fn key(&self, shard: u8, rest: &str) -> Vec<u8> {
@@ -87,6 +84,6 @@ mod tests {
         let subject = Subject::new("o'Brien {x} 🧥").unwrap();
         assert_eq!(text(keys.index(&subject)), "shop:{f7}u:o'Brien {x} 🧥");
         assert_eq!(text(keys.note(&subject)), "shop:{f7}r:o'Brien {x} 🧥");
-        assert_eq!(keys.watermarks().len(), SHARDS);
+        assert_eq!(keys.watermarks().len(), 256);
     }
 }

@@ -1,12 +1,14 @@
 //! Cloakroom sessions in Redis or Valkey.
 
 mod address;
+mod diagnose;
 mod failure;
 mod index;
 mod keys;
 mod link;
 mod parts;
 mod scripts;
+mod server;
 mod value;
 mod wire;
 
@@ -14,7 +16,7 @@ use std::{fmt, sync::Arc};
 
 use cloakroom::{
     Error, Record, SessionId, Subject, Timestamp, Version,
-    store::{Answer, Index, Loaded, Revocation, Revoke, Store, Summary, Tombstone, Written},
+    store::{Answer, Finding, Index, Loaded, Revocation, Revoke, Store, Summary, Tombstone, Written},
 };
 use redis::Value;
 
@@ -50,6 +52,7 @@ impl RedisStore {
             Ok(link) => link,
             Err(failure) => return Err(failure.into_opening_error(&address)),
         };
+        server::check(&link).await.map_err(|failure| failure.into_opening_error(&address))?;
         Ok(Self { link, keys })
     }
 
@@ -280,6 +283,10 @@ impl Store for RedisStore {
 
     fn index(&self) -> Option<&dyn Index> {
         Some(self)
+    }
+
+    fn diagnose(&self, now: Timestamp) -> Answer<'_, Vec<Finding>> {
+        Answer::later(self.examine(now))
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -162,6 +162,14 @@ impl Link {
         Err(Failure::Late(time))
     }
 
+    /// Asks this node of a cluster, or any; or the one server there is. For diagnosis: it is asked once.
+    pub(crate) async fn ask(&self, command: &Cmd, node: Option<&Endpoint>) -> Result<Value, Failure> {
+        let time = self.0.address.timeout;
+        let (_, mut wire) = self.0.wire().await?;
+        let asked = timeout(time, wire.send_to(command, node)).await;
+        Ok(asked.map_err(|_| Failure::Late(time))??)
+    }
+
     /// Lets calls that are under way finish, as long as they may take, and no others begin.
     pub(crate) async fn close(&self) {
         let all = timeout(self.0.address.timeout, self.0.room.acquire_many(CALLS_MAX)).await;

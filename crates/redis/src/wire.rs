@@ -7,7 +7,7 @@ use redis::{
     aio::{ConnectionLike as _, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
-    cluster_routing::SingleNodeRoutingInfo,
+    cluster_routing::{RoutingInfo, SingleNodeRoutingInfo},
 };
 
 use crate::{
@@ -121,6 +121,18 @@ impl Wire {
             },
         };
         value.extract_error()
+    }
+
+    /// To this node of a cluster, or to any.
+    pub(crate) async fn send_to(&mut self, command: &Cmd, node: Option<&Endpoint>) -> RedisResult<Value> {
+        let Self::Cluster(connection) = self else { return self.send(command).await };
+        let node = match node {
+            Some(Endpoint { host, port }) => {
+                SingleNodeRoutingInfo::ByAddress { host: host.clone(), port: *port }
+            }
+            None => SingleNodeRoutingInfo::Random,
+        };
+        connection.route_command(command.clone(), RoutingInfo::SingleNode(node)).await?.extract_error()
     }
 
     pub(crate) fn is_cluster(&self) -> bool {
