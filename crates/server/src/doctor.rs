@@ -41,7 +41,8 @@ async fn examine(url: &StoreUrl, now: Timestamp) -> Vec<Finding> {
         Ok(Err(error)) => return vec![Finding::problem("connection", reason(&error))],
         Err(_) => return vec![Finding::problem("connection", silence())],
     };
-    let mut findings = vec![Finding::fine("connection", format!("a {} store is there, and open", store.kind()))];
+    let mut findings =
+        vec![Finding::fine("connection", format!("a {} store is there, and open", store.kind()))];
     match tokio::time::timeout(PATIENCE, store.diagnose(now)).await {
         Ok(Ok(found)) => findings.extend(found),
         Ok(Err(error)) => findings.push(Finding::problem("diagnosis", reason(&error))),

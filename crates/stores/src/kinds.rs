@@ -42,6 +42,21 @@ pub(crate) const ALL: &[Kind] = &[
         feature: "mysql",
         driver: MYSQL,
     },
+    Kind {
+        schemes: &[
+            "redis",
+            "rediss",
+            "redis+sentinel",
+            "rediss+sentinel",
+            "redis+cluster",
+            "rediss+cluster",
+            "redis+unix",
+            "unix",
+        ],
+        form: "redis://HOST, redis+sentinel://HOST,HOST/MASTER, redis+cluster://HOST,HOST, unix:///PATH",
+        feature: "redis",
+        driver: REDIS,
+    },
     Kind { schemes: &["memcached"], form: "memcached://HOST,HOST", feature: "memcached", driver: MEMCACHED },
 ];
 
@@ -99,6 +114,20 @@ const SEALED_IF_BUILT: Option<Driver> = None;
 #[cfg(feature = "sealed")]
 const SEALED_IF_BUILT: Option<Driver> =
     Some(Driver { check: crate::sealed::check, open: crate::sealed::open });
+
+#[cfg(not(feature = "redis"))]
+const REDIS: Option<Driver> = None;
+
+#[cfg(feature = "redis")]
+const REDIS: Option<Driver> = Some(Driver {
+    check: cloakroom_redis::RedisStore::check,
+    open: |url| {
+        Answer::later(async move {
+            let store = cloakroom_redis::RedisStore::open(url).await?;
+            Ok(Box::new(store) as _)
+        })
+    },
+});
 
 #[cfg(not(feature = "memcached"))]
 const MEMCACHED: Option<Driver> = None;

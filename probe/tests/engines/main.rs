@@ -64,4 +64,6 @@ on_engines! {
     dynamodb: DynamoDb;
     mariadb: MariaDb;
     memcached: Memcached;
+    redis: Redis;
+    valkey: Valkey;
 }

@@ -1,0 +1,338 @@
+//! Cloakroom sessions in Redis or Valkey.
+
+mod address;
+mod diagnose;
+mod failure;
+mod index;
+mod keys;
+mod link;
+mod parts;
+mod scripts;
+mod server;
+mod value;
+mod wire;
+
+use std::{fmt, sync::Arc};
+
+use cloakroom::{
+    Error, Record, SessionId, Subject, Timestamp, Version,
+    store::{Answer, Finding, Index, Loaded, Revocation, Revoke, Store, Summary, Tombstone, Written},
+};
+use redis::Value;
+
+pub use crate::link::Seen;
+use crate::{
+    address::Address,
+    failure::Failure,
+    keys::Keys,
+    link::Link,
+    scripts::{CREATE, Call, END, ENTER, Lua, REPLACE, TOUCH},
+    value::{KEPT_AFTER, TTL_MAX_MS, ttl_ms},
+};
+
+/// Sessions in Redis or Valkey.
+pub struct RedisStore {
+    link: Link,
+    keys: Keys,
+}
+
+/// How long an index entry is good for, whose record isn't written yet. Far longer than a call may take.
+const ENTRY_GOOD_MS: u64 = 60_000;
+
+impl RedisStore {
+    /// Connects to the engine at this URL.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] for a URL that can't work, with what to change: one that names no engine, a wrong password, a
+    /// replica, a server that is too old. [`Error::is_unavailable`] if the engine can't be reached.
+    pub async fn open(url: &str) -> Result<Self, Error> {
+        let address = Address::parse(url)?;
+        let keys = Keys::new(&address.prefix);
+        let link = match Link::open(address.clone()).await {
+            Ok(link) => link,
+            Err(failure) => return Err(failure.into_opening_error(&address)),
+        };
+        server::check(&link).await.map_err(|failure| failure.into_opening_error(&address))?;
+        Ok(Self { link, keys })
+    }
+
+    /// Checks a URL as far as that goes without a connection.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] if it can't work; the message says why, and repeats nothing of the URL.
+    ///
+    /// ```
+    /// use cloakroom_redis::RedisStore;
+    ///
+    /// RedisStore::check("redis://user:password@127.0.0.1:6379/0?prefix=shop:")?;
+    /// let error = RedisStore::check("redis+cluster://a,b,c/1").unwrap_err();
+    /// assert!(error.to_string().contains("no database but 0"));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn check(url: &str) -> Result<(), Error> {
+        Address::parse(url).map(drop)
+    }
+
+    /// What happened to the way to the engine since the store was opened, for metrics.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        self.link.seen()
+    }
+
+    async fn load_one(&self, id: SessionId, now: Timestamp) -> Result<Loaded, Error> {
+        let mut command = redis::cmd("MGET");
+        command.arg(self.keys.session(id)).arg(self.keys.watermark(id));
+        let answer = self.link.call(&command).await.map_err(|failure| self.error(failure))?;
+        match answer.value {
+            Value::Array(values) if values.len() == 2 => {
+                value::loaded(id, bytes(&values[0]), bytes(&values[1]), now)
+            }
+            _ => Err(self.strange()),
+        }
+    }
+
+    async fn create_one(&self, record: Arc<Record>, now: Timestamp) -> Result<Written, Error> {
+        let change = Change::of(self, &record, now)?;
+        let session_keys = [&change.session[..], &change.watermark];
+        let arguments = |not_after| [&change.value[..], &change.ttl, &change.life, &change.id, not_after];
+        let Some(index) = &change.index else {
+            return self.change(&CREATE, &session_keys, &arguments(&[])).await?.into_written(self);
+        };
+        if !self.link.is_cluster() {
+            let keys = [&change.session[..], &change.watermark, index];
+            return self.change(&CREATE, &keys, &arguments(&[])).await?.into_written(self);
+        }
+        let not_after = self.enter(index, &change).await?;
+        self.change(&CREATE, &session_keys, &arguments(&not_after)).await?.into_written(self)
+    }
+
+    async fn replace_one(
+        &self,
+        record: Arc<Record>,
+        expected: Version,
+        now: Timestamp,
+    ) -> Result<Written, Error> {
+        let change = Change::of(self, &record, now)?;
+        let (expected, now) = (value::version(expected), value::time(now));
+        let arguments = |not_after| {
+            [&change.value[..], &change.ttl, &change.life, &change.id, not_after, &expected, &now]
+        };
+        let session_keys = [&change.session[..], &change.watermark];
+        let Some(index) = &change.index else {
+            return self.change(&REPLACE, &session_keys, &arguments(&[])).await?.into_written(self);
+        };
+        if !self.link.is_cluster() {
+            let keys = [&change.session[..], &change.watermark, index];
+            return self.change(&REPLACE, &keys, &arguments(&[])).await?.into_written(self);
+        }
+        // Most changes leave subject and end as they are: then the index needn't be asked.
+        match self.change(&REPLACE, &session_keys, &arguments(&[])).await? {
+            Said::Index => {
+                let not_after = self.enter(index, &change).await?;
+                self.change(&REPLACE, &session_keys, &arguments(&not_after)).await?.into_written(self)
+            }
+            said => said.into_written(self),
+        }
+    }
+
+    async fn touch_one(&self, id: SessionId, active: Timestamp, now: Timestamp) -> Result<Written, Error> {
+        let keys = [self.keys.session(id), self.keys.watermark(id)];
+        let (kept, most) = (KEPT_AFTER.as_millis().to_string(), TTL_MAX_MS.to_string());
+        let arguments = [&value::time(active)[..], &value::time(now), kept.as_bytes(), most.as_bytes()];
+        self.change(&TOUCH, &[&keys[0], &keys[1]], &arguments).await?.into_written(self)
+    }
+
+    /// Ends a session, if it has this version and belongs to this subject, as far as they are given.
+    async fn end_one(
+        &self,
+        tombstone: &Tombstone,
+        expected: Option<Version>,
+        subject: Option<&Subject>,
+        now: Timestamp,
+    ) -> Result<Written, Error> {
+        let keys = [self.keys.session(tombstone.id), self.keys.watermark(tombstone.id)];
+        let (left, ttl) = (value::tombstone(tombstone), ttl_ms(tombstone.expires, now).to_string());
+        let expected = expected.map_or(Vec::new(), |expected| value::version(expected).to_vec());
+        let subject = subject.map_or("", Subject::as_str);
+        let arguments = [&left[..], ttl.as_bytes(), &expected, subject.as_bytes(), &value::time(now)];
+        self.change(&END, &[&keys[0], &keys[1]], &arguments).await?.into_written(self)
+    }
+
+    /// Writes an index entry on its own. Answers until when, by the engine's clock, its record may follow.
+    async fn enter(&self, index: &[u8], change: &Change) -> Result<Vec<u8>, Error> {
+        let good = ENTRY_GOOD_MS.to_string();
+        let call = Call { keys: &[index], arguments: &[&change.id, &change.life, good.as_bytes()] };
+        let answer = self.link.script(&ENTER, &call).await.map_err(|failure| self.error(failure))?;
+        match answer.value {
+            Value::BulkString(not_after) if not_after.len() == 8 => Ok(not_after),
+            _ => Err(self.strange()),
+        }
+    }
+
+    /// Runs a script that makes a change.
+    async fn change(&self, lua: &Lua, keys: &[&[u8]], arguments: &[&[u8]]) -> Result<Said, Error> {
+        let answer = self.link.script(lua, &Call { keys, arguments }).await.map_err(|f| self.error(f))?;
+        let said = match bytes(&answer.value) {
+            Some(b"S") => Said::Written(Written::Stored),
+            Some(b"C") => Said::Written(Written::Conflict),
+            Some(b"G") => Said::Written(Written::Gone),
+            Some(b"I") => Said::Index,
+            Some(b"L") => Said::Late,
+            _ => return Err(self.strange()),
+        };
+        match answer.lost {
+            // The first try may have been made, and what was found now may be its doing: the caller finds out by a load.
+            Some(lost) if !matches!(said, Said::Written(Written::Stored)) => Err(self.error(lost)),
+            _ => Ok(said),
+        }
+    }
+
+    fn error(&self, failure: Failure) -> Error {
+        failure.into_error(self.link.address())
+    }
+
+    fn strange(&self) -> Error {
+        let address = self.link.address();
+        Error::corrupt(format!(
+            "{address} gave an answer that makes no sense: is it a Redis or Valkey server?"
+        ))
+    }
+}
+
+/// What a script answered.
+enum Said {
+    Written(Written),
+    /// Nothing was changed: an index entry has to be written first.
+    Index,
+    /// Nothing was changed: it came too late.
+    Late,
+}
+
+impl Said {
+    fn into_written(self, store: &RedisStore) -> Result<Written, Error> {
+        match self {
+            Self::Written(written) => Ok(written),
+            Self::Index => Err(store.strange()),
+            Self::Late => Err(Error::unavailable(
+                "a session was written too late after its index entry, so it wasn't stored",
+                "the engine was held up for a minute, or the clocks of the cluster's nodes are a minute apart",
+            )),
+        }
+    }
+}
+
+/// A record on its way into the store.
+struct Change {
+    session: Vec<u8>,
+    watermark: Vec<u8>,
+    index: Option<Vec<u8>>,
+    id: [u8; 16],
+    value: Vec<u8>,
+    /// How long the key stays unless the session is used.
+    ttl: Vec<u8>,
+    /// How long at most.
+    life: Vec<u8>,
+}
+
+impl Change {
+    fn of(store: &RedisStore, record: &Record, now: Timestamp) -> Result<Self, Error> {
+        let ms = |until| ttl_ms(until, now).to_string().into_bytes();
+        Ok(Self {
+            session: store.keys.session(record.id),
+            watermark: store.keys.watermark(record.id),
+            index: record.subject.as_ref().map(|subject| store.keys.index(subject)),
+            id: *record.id.as_bytes(),
+            value: value::record(record)?,
+            ttl: ms(record.expires()),
+            life: ms(record.times.end),
+        })
+    }
+}
+
+fn bytes(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+impl Store for RedisStore {
+    fn kind(&self) -> &'static str {
+        "redis"
+    }
+
+    fn load(&self, id: SessionId, now: Timestamp) -> Answer<'_, Loaded> {
+        Answer::later(self.load_one(id, now))
+    }
+
+    fn create(&self, record: Arc<Record>, now: Timestamp) -> Answer<'_, Written> {
+        Answer::later(self.create_one(record, now))
+    }
+
+    fn replace(&self, record: Arc<Record>, expected: Version, now: Timestamp) -> Answer<'_, Written> {
+        Answer::later(self.replace_one(record, expected, now))
+    }
+
+    fn touch(&self, id: SessionId, active: Timestamp, now: Timestamp) -> Answer<'_, Written> {
+        Answer::later(self.touch_one(id, active, now))
+    }
+
+    fn end(&self, tombstone: Tombstone, expected: Option<Version>, now: Timestamp) -> Answer<'_, Written> {
+        Answer::later(async move { self.end_one(&tombstone, expected, None, now).await })
+    }
+
+    fn index(&self) -> Option<&dyn Index> {
+        Some(self)
+    }
+
+    fn diagnose(&self, now: Timestamp) -> Answer<'_, Vec<Finding>> {
+        Answer::later(self.examine(now))
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Answer::later(async {
+            self.link.close().await;
+            Ok(())
+        })
+    }
+}
+
+impl Revoke for RedisStore {
+    fn end_subject(
+        &self,
+        subject: &Subject,
+        revocation: Revocation,
+        now: Timestamp,
+    ) -> Answer<'_, Option<Vec<SessionId>>> {
+        let subject = subject.clone();
+        Answer::later(async move { self.end_all_of(&subject, &revocation, now).await.map(Some) })
+    }
+
+    fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
+        let key = self.keys.note(subject);
+        Answer::later(self.noted(key, now))
+    }
+}
+
+impl Index for RedisStore {
+    fn list(
+        &self,
+        subject: &Subject,
+        after: Option<SessionId>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Answer<'_, Vec<Summary>> {
+        let subject = subject.clone();
+        Answer::later(async move { self.list_some(&subject, after, limit, now).await })
+    }
+
+    fn end_started_before(&self, instant: Timestamp, _now: Timestamp) -> Answer<'_, ()> {
+        Answer::later(self.cut(instant))
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("address", self.link.address()).finish_non_exhaustive()
+    }
+}
