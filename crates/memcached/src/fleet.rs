@@ -41,15 +41,21 @@ pub(crate) enum Change {
 pub(crate) const ATTEMPTS_MAX: u32 = 1_000;
 
 impl Fleet {
-    /// The server of a session, how often its connections were made, and the key.
-    pub(crate) fn session(&self, id: SessionId) -> (&Server, u64, String) {
-        let server = &self.servers[self.ring.place(ring::point_of(id))];
-        let connected = server.known.connected.load(Ordering::SeqCst);
-        (server, connected, format!("{}s:{id}", self.prefix))
+    pub(crate) fn session(&self, id: SessionId) -> (&Server, String) {
+        (self.server(id), format!("{}s:{id}", self.prefix))
+    }
+
+    pub(crate) fn server(&self, id: SessionId) -> &Server {
+        &self.servers[self.ring.place(ring::point_of(id))]
+    }
+
+    /// How often the connections to a session's server were made so far.
+    pub(crate) fn connected(&self, id: SessionId) -> u64 {
+        self.server(id).known.connected.load(Ordering::SeqCst)
     }
 
     pub(crate) async fn entry(&self, id: SessionId) -> Result<Option<Stored<Entry>>, Error> {
-        let (server, _, key) = self.session(id);
+        let (server, key) = self.session(id);
         let found = value(server, server.get(&key).await?)?;
         found.map(|(bytes, cas)| Ok(Stored { value: entry::read(&bytes, id)?, cas })).transpose()
     }
@@ -61,7 +67,7 @@ impl Fleet {
         ttl: i32,
         condition: If,
     ) -> Result<Change, Error> {
-        let (server, _, key) = self.session(id);
+        let (server, key) = self.session(id);
         change(server, server.set(&key, bytes, ttl, condition).await?)
     }
 

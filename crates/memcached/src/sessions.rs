@@ -42,7 +42,7 @@ impl Fleet {
             Some(subject) => Some(self.owner(subject, record, now).await?),
             None => None,
         };
-        let connected = self.session(record.id).1;
+        let connected = self.connected(record.id);
         let bytes = entry::session(record, owner.as_ref().map(|owner| owner.epoch))?;
         match self.put_entry(record.id, &bytes, ttl(record.expires(), now), If::Free).await? {
             Change::Made(cas) => {
@@ -137,7 +137,7 @@ impl Fleet {
         expected: Option<Version>,
         now: Timestamp,
     ) -> Result<Result<Seen, Written>, Error> {
-        let connected = self.session(id).1;
+        let connected = self.connected(id);
         let is_of_use =
             |seen: &Seen| Some(seen.version) == expected && seen.connected == connected && now < seen.expires;
         if let Some(seen) = self.memory.recall(id).filter(is_of_use) {
@@ -243,7 +243,7 @@ impl Fleet {
 
     /// What is stored, as it is at this time.
     async fn find(&self, id: SessionId, now: Timestamp) -> Result<Found, Error> {
-        let connected = self.session(id).1;
+        let connected = self.connected(id);
         let guess = self.memory.recall(id).and_then(|seen| seen.owner).map(|owner| owner.subject);
         // Both questions at once, if it can be guessed who the session belongs to.
         let (entry, guessed) = match &guess {
@@ -297,7 +297,7 @@ impl Fleet {
     }
 
     fn contended(&self, id: SessionId) -> Error {
-        self.session(id).0.failed("the session was changed by others again and again")
+        self.server(id).failed("the session was changed by others again and again")
     }
 }
 

@@ -18,7 +18,8 @@ use crate::MemcachedStore;
 const T0: Timestamp = Timestamp::from_millis(1_767_225_845_678);
 const SESSIONS: u64 = 5_000;
 const TASKS: u64 = 64;
-const LAP: Duration = Duration::from_secs(2);
+const LAP: Duration = Duration::from_millis(200);
+const LAPS: usize = 60;
 
 #[derive(Clone, Copy)]
 enum Read {
@@ -41,7 +42,7 @@ fn throughput_of_reads_beside_a_bare_get() {
         }
         let reads = [Read::BareGet, Read::Anonymous, Read::Authenticated];
         let mut laps = [const { Vec::new() }; 3];
-        for _ in 0..5 {
+        for _ in 0..LAPS {
             for (read, laps) in reads.into_iter().zip(&mut laps) {
                 laps.push(lap(&store, read).await);
             }
@@ -68,7 +69,7 @@ async fn lap(store: &Arc<MemcachedStore>, read: Read) -> u64 {
                 let n = (task * 7_919 + count * 31) % SESSIONS;
                 match read {
                     Read::BareGet => {
-                        let (server, _, key) = store.fleet.session(id(n));
+                        let (server, key) = store.fleet.session(id(n));
                         drop(server.get(&key).await.unwrap());
                     }
                     Read::Anonymous => drop(store.load(id(n), T0).await.unwrap()),
