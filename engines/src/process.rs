@@ -1,6 +1,7 @@
 //! An engine's process, and what can be done to it.
 
 use std::{
+    cmp::Reverse,
     env,
     ffi::{OsStr, OsString},
     fs,
@@ -185,11 +186,25 @@ fn parent(pid: u32) -> Option<u32> {
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let variable = format!("CLOAKROOM_{}", name.to_uppercase().replace('-', "_"));
-    let named = env::var_os(&variable).map(PathBuf::from);
-    let path = env::var_os("PATH").unwrap_or_default();
-    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    let found = || env::split_paths(&path).chain(system).map(|f| f.join(name)).find(|file| file.is_file());
-    named.or_else(found).unwrap_or_else(|| {
+    env::var_os(&variable).map(PathBuf::from).or_else(|| find(name)).unwrap_or_else(|| {
         panic!("{name} is missing: `cargo xtask test` installs it, or {variable} says where it is")
     })
+}
+
+/// Where a program is. Servers live in the system's folders, which are not on every user's path.
+#[must_use]
+pub fn find(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    let folders = env::split_paths(&path).chain(system).chain(of_postgres());
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Debian keeps each version of PostgreSQL in a folder of its own; the newest first.
+fn of_postgres() -> Vec<PathBuf> {
+    let Ok(versions) = fs::read_dir("/usr/lib/postgresql") else { return Vec::new() };
+    let mut folders: Vec<_> = versions.flatten().map(|version| version.path()).collect();
+    let number = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u32>().ok();
+    folders.sort_by_key(|folder| Reverse(number(folder)));
+    folders.into_iter().map(|folder| folder.join("bin")).collect()
 }

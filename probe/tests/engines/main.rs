@@ -64,6 +64,7 @@ on_engines! {
     dynamodb: DynamoDb;
     mariadb: MariaDb;
     memcached: Memcached;
+    postgres: Postgres;
     redis: Redis;
     valkey: Valkey;
 }

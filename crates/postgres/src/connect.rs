@@ -1,0 +1,115 @@
+//! How connections are made, and what stands between them and the server.
+
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio_postgres::{Client, Config, NoTls};
+
+use crate::{failure::Refusal, line::Line, tls::Tls};
+
+/// Makes connections.
+pub(crate) struct Connector {
+    config: Config,
+    tls: Option<Tls>,
+    /// What the URL says on `prepared`.
+    prepared: Option<bool>,
+    can_prepare: Arc<AtomicBool>,
+}
+
+impl Connector {
+    pub(crate) fn new(config: Config, tls: Option<Tls>, prepared: Option<bool>) -> Self {
+        Self { config, tls, prepared, can_prepare: Arc::default() }
+    }
+
+    /// Whether statements are prepared once for each connection.
+    pub(crate) fn can_prepare(&self) -> bool {
+        self.can_prepare.load(Ordering::Relaxed)
+    }
+
+    pub(crate) async fn connect(&self) -> Result<Line, Refusal> {
+        let (client, driver) = self.client().await?;
+        let line = Line::new(client, Arc::clone(&self.can_prepare), driver);
+        if self.can_prepare() {
+            line.prepare().await?;
+        }
+        Ok(line)
+    }
+
+    /// A connection for one use, which ends with it.
+    pub(crate) async fn client(&self) -> Result<(Client, tokio::task::AbortHandle), Refusal> {
+        // How it ends is told to those whose calls it ends.
+        let (client, driver) = match &self.tls {
+            Some(tls) => {
+                let (client, connection) = self.config.connect(tls.clone()).await?;
+                (client, tokio::spawn(async move { drop(connection.await) }))
+            }
+            None => {
+                let (client, connection) = self.config.connect(NoTls).await?;
+                (client, tokio::spawn(async move { drop(connection.await) }))
+            }
+        };
+        Ok((client, driver.abort_handle()))
+    }
+
+    /// Finds out whether statements can be prepared, and prepares them on this line if so.
+    ///
+    /// A pooler that hands out servers for a transaction each, and doesn't know of statements that were prepared, would
+    /// make another program's statement of the same name.
+    pub(crate) async fn examine(&self, line: &Line) -> Result<(), Refusal> {
+        let can_prepare = match self.prepared {
+            Some(said) => said,
+            None => self.keeps_statements(line.client()).await?,
+        };
+        self.can_prepare.store(can_prepare, Ordering::Relaxed);
+        if can_prepare { line.prepare().await } else { Ok(()) }
+    }
+
+    async fn keeps_statements(&self, client: &Client) -> Result<bool, Refusal> {
+        match name_at_server(client).await {
+            Err(refusal) if refusal.is_unprepared() => Ok(false),
+            Err(refusal) => Err(refusal),
+            // A pooler that gives statements names of its own knows them (PgBouncer from 1.21 on).
+            Ok(Some(name)) if !is_the_drivers(&name) => Ok(true),
+            Ok(_) => Ok(!self.shares_servers(client).await?),
+        }
+    }
+
+    /// Whether two connections that are both open were seen at one server process.
+    async fn shares_servers(&self, client: &Client) -> Result<bool, Refusal> {
+        let (other, _) = self.client().await?;
+        let own = pid(client).await?;
+        for _ in 0..ROUNDS {
+            if pid(&other).await? == own || pid(client).await? != own {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// A pooler with other work may give two connections different servers by chance, but hardly so often.
+const ROUNDS: usize = 8;
+
+/// The name under which a server holds a statement that was prepared just now.
+async fn name_at_server(client: &Client) -> Result<Option<String>, Refusal> {
+    let mark = RandomState::new().build_hasher().finish();
+    let text = format!("SELECT name FROM pg_prepared_statements WHERE statement LIKE '%{mark}%'");
+    let statement = client.prepare_typed(&text, &[]).await?;
+    let row = client.query_opt(&statement, &[]).await?;
+    Ok(row.and_then(|row| row.try_get(0).ok()))
+}
+
+/// The driver numbers its statements: `s7`.
+fn is_the_drivers(name: &str) -> bool {
+    name.strip_prefix('s').is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+async fn pid(client: &Client) -> Result<i32, Refusal> {
+    let row = client.query_typed_one("SELECT pg_backend_pid()", &[]).await?;
+    Ok(row.try_get(0)?)
+}
