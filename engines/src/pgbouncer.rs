@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpStream},
+    process::Command,
 };
 
 use crate::{Breakable as _, Folder, Postgres, Process, Start, free_port, program};
@@ -12,6 +13,8 @@ use crate::{Breakable as _, Folder, Postgres, Process, Start, free_port, program
 pub struct PgBouncer {
     _process: Process,
     address: SocketAddr,
+    /// As it says it: `PgBouncer 1.18.0`, and more.
+    version: String,
     _folder: Folder,
 }
 
@@ -40,8 +43,18 @@ impl PgBouncer {
             // It refuses to run as root, too, and takes a user's name alone.
             start = start.args(["-u", &user]);
         }
+        let version = Command::new(program("pgbouncer")).arg("--version").output().expect("it starts");
+        let version = String::from_utf8_lossy(&version.stdout).into_owned();
         let process = start.arg(&settings).spawn(|| TcpStream::connect(address).is_ok());
-        Self { _process: process, address, _folder: folder }
+        Self { _process: process, address, version, _folder: folder }
+    }
+
+    /// Whether it passes prepared statements on to whichever server comes next, unless told not to.
+    #[must_use]
+    pub fn knows_statements(&self) -> bool {
+        let number = self.version.split_whitespace().nth(1).unwrap_or_default();
+        let mut parts = number.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+        (parts.next(), parts.next()) >= (Some(1), Some(24))
     }
 
     /// Where it listens.

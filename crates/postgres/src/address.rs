@@ -17,8 +17,8 @@ pub(crate) struct Address {
     pub(crate) tls: Option<Tls>,
     pub(crate) connections: usize,
     pub(crate) migrates: bool,
-    /// None: it is found out.
-    pub(crate) prepared: Option<bool>,
+    /// Whether statements are prepared, where they can be.
+    pub(crate) prepares: bool,
     /// Without what is secret.
     pub(crate) shown: String,
 }
@@ -74,15 +74,15 @@ impl Address {
             config.password(password);
         }
         let tls = options.encryption(&mut config)?.as_ref().map(tls::of).transpose()?;
-        let Options { connections, migrates, prepared, .. } = options;
-        Ok(Self { config, tls, connections, migrates, prepared, shown })
+        let Options { connections, migrates, prepares, .. } = options;
+        Ok(Self { config, tls, connections, migrates, prepares, shown })
     }
 }
 
 struct Options {
     connections: usize,
     migrates: bool,
-    prepared: Option<bool>,
+    prepares: bool,
     /// The folder of a socket.
     socket: Option<String>,
     sslmode: Option<String>,
@@ -94,7 +94,7 @@ impl Options {
         let mut parsed = Self {
             connections: CONNECTIONS,
             migrates: true,
-            prepared: None,
+            prepares: true,
             socket: None,
             sslmode: None,
             sslrootcert: None,
@@ -110,7 +110,7 @@ impl Options {
                     })?;
                 }
                 ("migrate", value) => parsed.migrates = boolean("migrate", value)?,
-                ("prepared", value) => parsed.prepared = Some(boolean("prepared", value)?),
+                ("prepared", value) => parsed.prepares = boolean("prepared", value)?,
                 ("host", path) if path.starts_with('/') => parsed.socket = Some(value),
                 ("sslmode", "disable" | "prefer" | "require" | "verify-full") => parsed.sslmode = Some(value),
                 ("sslmode", _) => return Err(Error::invalid(SSLMODES)),
@@ -134,7 +134,11 @@ impl Options {
         let mut shown = Vec::new();
         for host in hosts.split(',') {
             let (host, port) = host_and_port(host).ok_or_else(unreadable)?;
-            shown.push(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") });
+            shown.push(if host.contains(':') {
+                format!("[{host}]:{port}")
+            } else {
+                format!("{host}:{port}")
+            });
             config.host(host).port(port);
         }
         Ok(shown.join(","))
@@ -210,9 +214,10 @@ mod tests {
 
     #[test]
     fn a_url_says_where_and_how() {
-        let url = "postgres://shop:p%40ss%2F@[::1]:5433,127.0.0.1/app?connections=4&migrate=false&prepared=false";
+        let url =
+            "postgres://shop:p%40ss%2F@[::1]:5433,127.0.0.1/app?connections=4&migrate=false&prepared=false";
         let address = Address::parse(url).unwrap();
-        assert_eq!((address.connections, address.migrates, address.prepared), (4, false, Some(false)));
+        assert_eq!((address.connections, address.migrates, address.prepares), (4, false, false));
         assert_eq!(address.shown, "postgres://[::1]:5433,127.0.0.1:5432/app");
         let config = &address.config;
         assert_eq!((config.get_user(), config.get_password()), (Some("shop"), Some(&b"p@ss/"[..])));

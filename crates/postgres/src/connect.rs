@@ -16,14 +16,14 @@ use crate::{failure::Refusal, line::Line, tls::Tls};
 pub(crate) struct Connector {
     config: Config,
     tls: Option<Tls>,
-    /// What the URL says on `prepared`.
-    prepared: Option<bool>,
+    /// Whether to prepare statements, where they can be.
+    prepares: bool,
     can_prepare: Arc<AtomicBool>,
 }
 
 impl Connector {
-    pub(crate) fn new(config: Config, tls: Option<Tls>, prepared: Option<bool>) -> Self {
-        Self { config, tls, prepared, can_prepare: Arc::default() }
+    pub(crate) fn new(config: Config, tls: Option<Tls>, prepares: bool) -> Self {
+        Self { config, tls, prepares, can_prepare: Arc::default() }
     }
 
     /// Whether statements are prepared once for each connection.
@@ -35,7 +35,7 @@ impl Connector {
         let (client, driver) = self.client().await?;
         let line = Line::new(client, Arc::clone(&self.can_prepare), driver);
         if self.can_prepare() {
-            line.prepare().await?;
+            self.prepare(&line).await?;
         }
         Ok(line)
     }
@@ -61,12 +61,22 @@ impl Connector {
     /// A pooler that hands out servers for a transaction each, and doesn't know of statements that were prepared, would
     /// make another program's statement of the same name.
     pub(crate) async fn examine(&self, line: &Line) -> Result<(), Refusal> {
-        let can_prepare = match self.prepared {
-            Some(said) => said,
-            None => self.keeps_statements(line.client()).await?,
-        };
-        self.can_prepare.store(can_prepare, Ordering::Relaxed);
-        if can_prepare { line.prepare().await } else { Ok(()) }
+        if !self.prepares || !self.keeps_statements(line.client()).await? {
+            return Ok(());
+        }
+        self.can_prepare.store(true, Ordering::Relaxed);
+        self.prepare(line).await
+    }
+
+    /// Later, too, a pooler may come between, or forget what it knew.
+    async fn prepare(&self, line: &Line) -> Result<(), Refusal> {
+        match line.prepare().await {
+            Err(refusal) if refusal.is_unprepared() => {
+                self.can_prepare.store(false, Ordering::Relaxed);
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     async fn keeps_statements(&self, client: &Client) -> Result<bool, Refusal> {

@@ -39,8 +39,7 @@ const SETTINGS: [SqlState; 8] = [
 const GAVE_WAY: [SqlState; 2] = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED];
 
 /// A pooler gave this connection another server, which doesn't know our statements: it did nothing.
-const UNPREPARED: [SqlState; 2] =
-    [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT];
+const UNPREPARED: [SqlState; 2] = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT];
 
 impl Failure {
     /// Whether the connection can't be used any more: it broke, or leads to a server that takes no changes, as after a
@@ -89,7 +88,8 @@ impl From<tokio_postgres::Error> for Refusal {
         // The driver has no other way to tell.
         let is_setting =
             ["invalid configuration", "error performing TLS"].iter().any(|start| message.starts_with(start));
-        if let Some(cause) = error.source().map(ToString::to_string).filter(|cause| !message.contains(cause)) {
+        if let Some(cause) = error.source().map(ToString::to_string).filter(|cause| !message.contains(cause))
+        {
             message = format!("{message}: {cause}");
         }
         Self { code: None, message, is_setting }

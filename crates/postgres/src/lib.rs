@@ -30,7 +30,7 @@
 //! | `sslmode=verify-full` | encrypted, and the server's certificate is checked: the default, unless the server is on this machine. `require`: encrypted, by whoever answers; `prefer`: if the server offers it; `disable`: not at all, the default on this machine. All but the last need the feature `tls` |
 //! | `sslrootcert=FILE` | the certificate authorities to check against, instead of those of the system |
 //! | `host=/run/postgresql` | connect by the socket in this folder |
-//! | `prepared=false` | statements aren't prepared; see below |
+//! | `prepared=false` | statements aren't prepared, even if they could be; see below |
 //!
 //! # Rights
 //!
@@ -48,7 +48,7 @@
 //!
 //! PgBouncer works in session mode and in transaction mode. In transaction mode statements can only be prepared if it
 //! knows of them (1.21 and later, with `max_prepared_statements`); if it doesn't, that is found out when the store is
-//! opened, and each call then brings its statement's text. `prepared=true` or `prepared=false` settles it by word.
+//! opened, and each call then brings its statement's text; `prepared=false` says so beforehand.
 //!
 //! # Outages and failovers
 //!
@@ -110,8 +110,8 @@ impl PostgresStore {
     /// [`Error::is_invalid`] for a URL that can't work, a refused login, a database that isn't there, missing rights or
     /// tables of a newer version; [`Error::is_unavailable`] if the server can't be reached.
     pub async fn connect(url: &str) -> Result<Self, Error> {
-        let Address { config, tls, connections, migrates, prepared, shown } = Address::parse(url)?;
-        let connector = Connector::new(config, tls, prepared);
+        let Address { config, tls, connections, migrates, prepares, shown } = Address::parse(url)?;
+        let connector = Connector::new(config, tls, prepares);
         let (client, _) = connector.client().await.map_err(|refusal| Failure::from(refusal).at_start())?;
         schema::prepare(&client, migrates).await.map_err(Failure::at_start)?;
         drop(client);
@@ -150,8 +150,7 @@ impl Store for PostgresStore {
         let id = record.id;
         match row::columns(&record) {
             Ok(columns) => Answer::later(
-                self.pool
-                    .call(Use::Write, move |line| statements::replace(line, id, columns, expected, now)),
+                self.pool.call(Use::Write, move |line| statements::replace(line, id, columns, expected, now)),
             ),
             Err(error) => Answer::ready(Err(error)),
         }
@@ -162,9 +161,7 @@ impl Store for PostgresStore {
     }
 
     fn end(&self, tombstone: Tombstone, expected: Option<Version>, now: Timestamp) -> Answer<'_, Written> {
-        Answer::later(
-            self.pool.call(Use::Write, move |line| statements::end(line, tombstone, expected, now)),
-        )
+        Answer::later(self.pool.call(Use::Write, move |line| statements::end(line, tombstone, expected, now)))
     }
 
     fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, Swept> {
@@ -203,17 +200,14 @@ impl Revoke for PostgresStore {
         now: Timestamp,
     ) -> Answer<'_, Option<Vec<SessionId>>> {
         let subject = subject.clone();
-        let ending = self
-            .pool
-            .call(Use::Write, move |line| statements::end_subject(line, subject, revocation, now));
+        let ending =
+            self.pool.call(Use::Write, move |line| statements::end_subject(line, subject, revocation, now));
         Answer::later(async move { ending.await.map(Some) })
     }
 
     fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
         let subject = subject.clone();
-        Answer::later(
-            self.pool.call(Use::Read, move |line| statements::last_revocation(line, subject, now)),
-        )
+        Answer::later(self.pool.call(Use::Read, move |line| statements::last_revocation(line, subject, now)))
     }
 }
 
@@ -232,9 +226,7 @@ impl Index for PostgresStore {
     }
 
     fn end_started_before(&self, instant: Timestamp, _now: Timestamp) -> Answer<'_, ()> {
-        Answer::later(
-            self.pool.call(Use::Write, move |line| statements::end_started_before(line, instant)),
-        )
+        Answer::later(self.pool.call(Use::Write, move |line| statements::end_started_before(line, instant)))
     }
 }
 

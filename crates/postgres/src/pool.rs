@@ -215,7 +215,10 @@ impl Shared {
             (lines.iter().min_by_key(|line| line.waiting()).map(Taken::of), lines.len())
         };
         let is_busy = taken.as_ref().is_some_and(|taken| taken.line().waiting() > group.depth);
-        if is_busy && lines < group.lines_max && let Ok(failed) = Arc::clone(&group.opening).try_lock_owned() {
+        if is_busy
+            && lines < group.lines_max
+            && let Ok(failed) = Arc::clone(&group.opening).try_lock_owned()
+        {
             tokio::spawn(Arc::clone(self).open(usage, failed));
         }
         taken

@@ -91,19 +91,7 @@ impl Sql {
             Self::List => const { &[Type::TEXT, Type::UUID, NUMBER, NUMBER] },
             Self::NoteRevocation => const { &[Type::TEXT, NUMBER, Type::UUID, Type::TEXT, NUMBER, NUMBER] },
             Self::EndSubject => {
-                const {
-                    &[
-                        Type::TEXT,
-                        Type::UUID,
-                        Type::UUID,
-                        NUMBER,
-                        NUMBER,
-                        NUMBER,
-                        NUMBER,
-                        NUMBER,
-                        Type::TEXT,
-                    ]
-                }
+                const { &[Type::TEXT, Type::UUID, Type::UUID, NUMBER, NUMBER, NUMBER, NUMBER, NUMBER, Type::TEXT] }
             }
             Self::LastRevocation => const { &[Type::TEXT, NUMBER] },
             Self::EndStartedBefore | Self::SweepRevocations => const { &[NUMBER] },

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 
 mod conformance;
+mod encrypted;
 mod fixture;
 mod pooled;
 mod schema;
 mod server;
+mod storage;

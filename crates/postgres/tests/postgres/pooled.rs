@@ -1,9 +1,7 @@
 //! A pooler between, which hands out servers for a transaction each.
 
-use std::sync::Arc;
-
 use cloakroom::{
-    SessionId, Timestamp,
+    Timestamp,
     store::{Severity, Store as _},
 };
 use cloakroom_postgres::PostgresStore;
@@ -68,29 +66,15 @@ fn no_load_sees_the_answer_to_another_that_was_dropped_before_a_pooler() {
 async fn whether_statements_can_be_prepared_is_found_out() {
     let pooled = Pooled::start();
     let store = pooled.open().await;
-    let findings = store.diagnose(NOW).await.unwrap();
-    let statements = findings.iter().find(|finding| finding.subject == "statements").unwrap();
-    // Debian's has no knowledge of them; a newer one has.
-    println!("{statements:?}");
-    let store = PostgresStore::connect(&pooled.server.url()).await.unwrap();
-    let findings = store.diagnose(NOW).await.unwrap();
-    let statements = findings.iter().find(|finding| finding.subject == "statements").unwrap();
-    assert_eq!(statements.severity, Severity::Fine, "without a pooler they can");
+    // A pooler from before 1.21 doesn't know of them, and a later one does.
+    assert_eq!(statements(&store).await == Severity::Fine, pooled.pooler.knows_statements());
+    let direct = PostgresStore::connect(&pooled.server.url()).await.unwrap();
+    assert_eq!(statements(&direct).await, Severity::Fine);
+    let url = pooled.server.url() + "?prepared=false";
+    assert_eq!(statements(&PostgresStore::connect(&url).await.unwrap()).await, Severity::Warning);
 }
 
-/// Told that they can, a store finds out that they can't when a server doesn't know one, and goes on.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_knows_no_statement_is_no_outage() {
-    let pooled = Pooled::start();
-    drop(pooled.open().await);
-    let server = PostgresStore::connect(&pooled.server.url()).await.unwrap();
-    let store = Arc::new(PostgresStore::connect(&(pooled.url() + "?prepared=false")).await.unwrap());
-    let calls = (0..200_u8).map(|n| {
-        let store = Arc::clone(&store);
-        tokio::spawn(async move { store.load(SessionId::from_bytes([n; 16]), NOW).await })
-    });
-    for call in calls.collect::<Vec<_>>() {
-        call.await.unwrap().unwrap();
-    }
-    drop(server);
+async fn statements(store: &PostgresStore) -> Severity {
+    let findings = store.diagnose(NOW).await.unwrap();
+    findings.iter().find(|finding| finding.subject == "statements").unwrap().severity
 }

@@ -18,7 +18,8 @@ async fn of_several_that_start_at_once_one_makes_the_tables() {
     for start in starting {
         start.await.unwrap().unwrap();
     }
-    let versions = database.admin().await.query("SELECT version FROM cloakroom_migration", &[]).await.unwrap();
+    let versions =
+        database.admin().await.query("SELECT version FROM cloakroom_migration", &[]).await.unwrap();
     assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [1]);
 }
 
@@ -78,7 +79,9 @@ async fn an_owner_can_make_the_tables_and_the_documented_rights_suffice() {
     let store = PostgresStore::connect(&database.url_of(&login)).await.unwrap();
     let findings = store.diagnose(Timestamp::ZERO).await.unwrap();
     assert!(
-        findings.iter().all(|finding| finding.severity < Severity::Problem || finding.subject == "durability"),
+        findings
+            .iter()
+            .all(|finding| finding.severity < Severity::Problem || finding.subject == "durability"),
         "{findings:?}"
     );
     let sessions = Sessions::builder(store).build().unwrap();
