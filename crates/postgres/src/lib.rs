@@ -84,6 +84,7 @@ use crate::{
     diagnosis::Own,
     failure::Failure,
     pool::{Pool, Use},
+    statements::Walk,
 };
 
 /// Sessions in a PostgreSQL database.
@@ -91,8 +92,8 @@ pub struct PostgresStore {
     pool: Pool,
     connections: usize,
     shown: String,
-    /// The page of the table at which the next sweep begins. Held during a sweep, so that two don't look at the same rows.
-    swept_to: Mutex<u32>,
+    /// How far sweeps have come. Held during one, so that two don't look at the same rows.
+    walk: Mutex<Walk>,
 }
 
 impl PostgresStore {
@@ -117,7 +118,7 @@ impl PostgresStore {
         drop(client);
         let pool = Pool::new(connector, connections);
         pool.open().await.map_err(Failure::at_start)?;
-        Ok(Self { pool, connections, shown, swept_to: Mutex::new(0) })
+        Ok(Self { pool, connections, shown, walk: Mutex::default() })
     }
 
     /// The steps that make the tables, for people who run them by themselves: each is several statements, to be run once
@@ -166,11 +167,11 @@ impl Store for PostgresStore {
 
     fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, Swept> {
         Answer::later(async move {
-            let mut swept_to = self.swept_to.lock().await;
-            let from = *swept_to;
+            let mut walk = self.walk.lock().await;
+            let from = *walk;
             let sweeping = self.pool.call(Use::Write, move |line| statements::sweep(line, from, now, limit));
             let (swept, next) = sweeping.await?;
-            *swept_to = next;
+            *walk = next;
             Ok(swept)
         })
     }

@@ -1,12 +1,13 @@
 //! The store's operations, each on one connection. Each is one statement that commits itself, so that one that fails
 //! undoes itself and nothing else; only a revocation is several.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use cloakroom::{
     Error, SessionId, Subject, Timestamp, Version,
     store::{Loaded, Revocation, Summary, Swept, Tombstone, Written},
 };
+use tokio::time::Instant;
 
 use crate::{
     failure::Failure,
@@ -169,44 +170,94 @@ const SLICE_PAGES: u32 = 128;
 /// Slices that one sweep looks at, at most: some ten milliseconds of reading, from memory.
 const SLICES_MAX: u32 = 32;
 
-/// Removes expired rows, `limit` at most, from the page `from` to the last one and on from the first. Answers where the
-/// next sweep goes on, too.
-pub(crate) async fn sweep(line: Arc<Line>, from: u32, now: Timestamp, limit: usize) -> Done<(Swept, u32)> {
+/// A walk over a table that takes several sweeps is followed by a rest so many times as long, but not for ever: so that a
+/// large table isn't read all the time.
+const REST_FACTOR: u32 = 9;
+const REST_MAX: Duration = Duration::from_secs(600);
+
+/// Where the sweeps are.
+#[derive(Clone, Copy)]
+pub(crate) struct Walk {
+    /// The page at which the next one goes on.
+    page: u32,
+    /// When the walk over the whole table began.
+    began: Instant,
+    rests_until: Option<Instant>,
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Self { page: 0, began: Instant::now(), rests_until: None }
+    }
+}
+
+impl Walk {
+    /// Past the last page. What was passed over, or has expired since, is for the next walk.
+    fn end(&mut self) {
+        let rest = (self.began.elapsed() * REST_FACTOR).min(REST_MAX);
+        *self = Self { rests_until: Some(Instant::now() + rest), ..Self::default() };
+    }
+}
+
+/// Removes expired rows, `limit` at most: of a small table from all its pages, of a large one from some.
+pub(crate) async fn sweep(
+    line: Arc<Line>,
+    mut walk: Walk,
+    now: Timestamp,
+    limit: usize,
+) -> Done<(Swept, Walk)> {
     let pages = line.make(Sql::Pages, &[]).await?;
     let pages = pages.rows.first().map_or(Ok(0), |row| Columns(row).number(0))?;
     let pages = u32::try_from(pages).unwrap_or(u32::MAX);
     let slices = pages.div_ceil(SLICE_PAGES);
-    let (mut at, mut left, mut swept) = (from, limit, Swept::default());
-    // Unless all was looked at.
-    swept.is_more = slices > SLICES_MAX;
-    for _ in 0..slices.min(SLICES_MAX) {
-        if at >= pages {
-            at = 0;
+    let is_large = slices > SLICES_MAX;
+    let mut swept = Swept::default();
+    if !is_large || walk.rests_until.is_none_or(|until| Instant::now() >= until) {
+        swept.is_more = is_large;
+        let mut left = limit;
+        if walk.rests_until.take().is_some() {
+            walk.began = Instant::now();
         }
-        let to = at.saturating_add(SLICE_PAGES);
-        let values = [Value::page(at), Value::page(to), now.into(), number(left)];
-        let removed = change(&line, Sql::Sweep, &values).await?.rows;
-        left -= removed.len().min(left);
-        for row in &removed {
-            let row = Columns(row);
-            if row.optional_time(2)?.is_none() {
-                swept.expired.push((row.id(0)?, row.subject(1).unwrap_or_default()));
+        for _ in 0..slices.min(SLICES_MAX) {
+            if walk.page >= pages {
+                walk.page = 0;
             }
-        }
-        if left == 0 {
-            swept.is_more = true;
-            break;
-        }
-        at = to;
-        if at >= pages && slices > SLICES_MAX {
-            // Past the last page: what lies before was looked at by earlier sweeps. There is time to look again.
-            swept.is_more = false;
-            break;
+            let to = walk.page.saturating_add(SLICE_PAGES);
+            left -= remove(&line, walk.page..to, now, left, &mut swept).await?.min(left);
+            if left == 0 {
+                swept.is_more = true;
+                break;
+            }
+            walk.page = to;
+            if is_large && to >= pages {
+                swept.is_more = false;
+                walk.end();
+                break;
+            }
         }
     }
     let forgotten = change(&line, Sql::SweepRevocations, &[forgotten(now)]).await?.changed;
     swept.is_more |= forgotten == REVOCATIONS_MAX;
-    Ok((swept, at))
+    Ok((swept, walk))
+}
+
+/// Removes what has expired from these pages, and answers how many rows that was.
+async fn remove(
+    line: &Line,
+    pages: Range<u32>,
+    now: Timestamp,
+    limit: usize,
+    swept: &mut Swept,
+) -> Done<usize> {
+    let values = [Value::page(pages.start), Value::page(pages.end), now.into(), number(limit)];
+    let removed = change(line, Sql::Sweep, &values).await?.rows;
+    for row in &removed {
+        let row = Columns(row);
+        if row.optional_time(2)?.is_none() {
+            swept.expired.push((row.id(0)?, row.subject(1).unwrap_or_default()));
+        }
+    }
+    Ok(removed.len())
 }
 
 /// As `sweep_revocations.sql` has it.
