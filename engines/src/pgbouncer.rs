@@ -41,7 +41,7 @@ impl PgBouncer {
         let mut start = Start::new(program("pgbouncer"), folder.path().join("log"));
         if let Some((user, _)) = crate::postgres::its_user() {
             // It refuses to run as root, too, and takes a user's name alone.
-            start = start.args(["-u", &user]);
+            start = start.args(["-u", user]);
         }
         let version = Command::new(program("pgbouncer")).arg("--version").output().expect("it starts");
         let version = String::from_utf8_lossy(&version.stdout).into_owned();

@@ -6,8 +6,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
+use tokio::{task::AbortHandle, time::timeout};
 use tokio_postgres::{Client, Config, NoTls};
 
 use crate::{failure::Refusal, line::Line, tls::Tls};
@@ -20,6 +22,9 @@ pub(crate) struct Connector {
     prepares: bool,
     can_prepare: Arc<AtomicBool>,
 }
+
+/// A server that hangs takes connections, and says nothing.
+pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 impl Connector {
     pub(crate) fn new(config: Config, tls: Option<Tls>, prepares: bool) -> Self {
@@ -41,11 +46,15 @@ impl Connector {
     }
 
     /// A connection for one use, which ends with it.
-    pub(crate) async fn client(&self) -> Result<(Client, tokio::task::AbortHandle), Refusal> {
+    pub(crate) async fn client(&self) -> Result<(Client, AbortHandle), Refusal> {
+        timeout(CONNECT_MAX, self.log_in()).await.unwrap_or_else(|_| Err(Refusal::late()))
+    }
+
+    async fn log_in(&self) -> Result<(Client, AbortHandle), Refusal> {
         // How it ends is told to those whose calls it ends.
         let (client, driver) = match &self.tls {
             Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await?;
+                let (client, connection) = self.config.connect(tls.maker()).await?;
                 (client, tokio::spawn(async move { drop(connection.await) }))
             }
             None => {

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    connect::Connector,
+    connect::{CONNECT_MAX, Connector},
     failure::{Failure, Refusal},
     line::{Line, Taken},
 };
@@ -63,7 +63,6 @@ struct Failed {
 
 /// How long a call may go on that nobody waits for any more, before its connection is given up.
 const CALL_MAX: Duration = Duration::from_secs(30);
-const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// Calls under way, for each connection: enough to keep all busy, and a bound on what piles up while a server hangs.
 const CALLS_PER_LINE: usize = 32;

@@ -1,10 +1,9 @@
 //! Encrypted connections.
 
-#[cfg(not(feature = "tls"))]
-pub(crate) use without::Tls;
-
 #[cfg(feature = "tls")]
-pub(crate) use with::Tls;
+pub(crate) use with::{Tls, of};
+#[cfg(not(feature = "tls"))]
+pub(crate) use without::{Tls, of};
 
 /// What is asked of an encrypted connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +20,14 @@ mod without {
     use tokio_postgres::tls::NoTls;
 
     /// There is none: this program was built without.
-    pub(crate) type Tls = NoTls;
+    #[derive(Debug)]
+    pub(crate) struct Tls;
+
+    impl Tls {
+        pub(crate) fn maker(&self) -> NoTls {
+            NoTls
+        }
+    }
 
     pub(crate) fn of(_: &super::Trust) -> Result<Tls, Error> {
         Err(Error::invalid(
@@ -29,14 +35,6 @@ mod without {
              nobody can listen on the way to the server, say `sslmode=disable`",
         ))
     }
-}
-
-/// What connects so.
-pub(crate) fn of(trust: &Trust) -> Result<Tls, cloakroom::Error> {
-    #[cfg(feature = "tls")]
-    return with::of(trust);
-    #[cfg(not(feature = "tls"))]
-    without::of(trust)
 }
 
 #[cfg(feature = "tls")]
@@ -62,6 +60,13 @@ mod with {
     /// Encrypts connections.
     #[derive(Clone)]
     pub(crate) struct Tls(Arc<ClientConfig>);
+
+    impl Tls {
+        /// What the driver asks for encryption.
+        pub(crate) fn maker(&self) -> Self {
+            self.clone()
+        }
+    }
 
     pub(crate) fn of(trust: &Trust) -> Result<Tls, Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
