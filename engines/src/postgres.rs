@@ -52,7 +52,7 @@ impl Postgres {
         fs::write(data.join("pg_hba.conf"), LOGINS).expect("it was just made");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let (first, rest) = as_its_user("postgres");
-        let mut start = Start::new(first, folder.path().join("log")).args(rest);
+        let mut start = Start::new(first, folder.path().join("log")).args(rest).leaving_behind(folder.path());
         for setting in [
             "listen_addresses=127.0.0.1",
             "max_connections=1000",

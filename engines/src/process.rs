@@ -5,7 +5,7 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     fs,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
@@ -18,6 +18,7 @@ pub struct Start {
     program: PathBuf,
     arguments: Vec<OsString>,
     log: PathBuf,
+    left_behind: PathBuf,
 }
 
 /// Far beyond what any engine takes to start on a busy machine.
@@ -25,14 +26,16 @@ const READY_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
 /// Starts the engine beside itself, tells its process id, and waits for the pipe that the test holds to close: that
-/// happens however the test ends, and then the engine ends too.
-const GUARD: &str =
-    r#""$@" >>"$0" 2>&1 </dev/null & echo $!; exec >/dev/null; cat; kill -KILL $! 2>&-; wait"#;
+/// happens however the test ends, and then the engine ends too. If the test said nothing before, it wasn't there to tidy up.
+const GUARD: &str = r#""$@" >>"$0" 2>&1 </dev/null & echo $!; exec >/dev/null; word=$(cat); kill -KILL $! 2>&-; wait
+if [ -z "$word" ] && [ -n "$CLOAKROOM_LEFT_BEHIND" ]; then
+    rm -rf "$CLOAKROOM_LEFT_BEHIND" || { sleep 2; rm -rf "$CLOAKROOM_LEFT_BEHIND"; }
+fi"#;
 
 impl Start {
     /// Starts this program; what it says goes to the file `log`.
     pub fn new(program: impl Into<PathBuf>, log: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), arguments: Vec::new(), log: log.into() }
+        Self { program: program.into(), arguments: Vec::new(), log: log.into(), left_behind: PathBuf::new() }
     }
 
     /// With one more argument.
@@ -46,6 +49,13 @@ impl Start {
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = A>) -> Self {
         arguments.into_iter().fold(self, |start, argument| start.arg(argument))
+    }
+
+    /// With a folder that is removed when the test ends without a word, as one does that shares an engine.
+    #[must_use]
+    pub fn leaving_behind(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.left_behind = folder.into();
+        self
     }
 
     /// Starts it, and waits until `is_ready`.
@@ -66,6 +76,7 @@ impl Start {
             .arg(&self.log)
             .arg(&self.program)
             .args(&self.arguments)
+            .env("CLOAKROOM_LEFT_BEHIND", &self.left_behind)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -113,7 +124,9 @@ impl Process {
     /// Kills it, and whatever it started, without a chance to tidy up.
     pub fn kill(&mut self) {
         self.signal_all("KILL");
-        let _ = self.guard.stdin.take();
+        if let Some(mut pipe) = self.guard.stdin.take() {
+            let _ = pipe.write_all(b"killed");
+        }
         let _ = self.guard.wait();
     }
 
