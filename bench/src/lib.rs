@@ -13,6 +13,7 @@ pub mod peer;
 pub mod population;
 pub mod request;
 pub mod scaling;
+pub mod sealed;
 pub mod sqlite;
 pub mod steps;
 pub mod stores;

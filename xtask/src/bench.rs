@@ -9,7 +9,7 @@ use crate::tools;
 use crate::workspace::Workspace;
 
 /// What is measured on real engines.
-const ON_ENGINES: [&str; 2] = ["stores", "all"];
+const ON_ENGINES: [&str; 3] = ["sealed", "stores", "all"];
 
 /// Programs that only tests drive.
 const NOT_MEASURED: [&str; 3] = ["chromium", "dynamodb", "memcached"];
