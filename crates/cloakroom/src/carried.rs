@@ -14,7 +14,8 @@ use crate::{
     carrier::{Carrier, Cut, Honour, Opened, Sealed},
     deadline::within,
     event::{EventKind, Rejection},
-    exchange::{Claim, Commit, Outcome, Phase, SetCookie, Shared, State},
+    exchange::{Commit, Outcome, SetCookie, Shared, State},
+    load::Claim,
     sessions::Engine,
 };
 
@@ -26,9 +27,10 @@ impl Shared {
     /// Opens the first cookie that is honoured.
     pub(crate) fn open_carried<'a>(
         &self,
+        state: &mut State,
         carrier: &dyn Carrier,
         values: impl Iterator<Item = &'a [u8]>,
-        user_agent: Option<&[u8]>,
+        user_agent: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<(), Error> {
         let now = self.engine.now();
         let (mut claim, mut stamp, mut is_fading) = (Claim::default(), Stamp::default(), false);
@@ -47,8 +49,8 @@ impl Shared {
                 break;
             }
         }
-        self.open(claim, user_agent, now, stamp);
-        self.state.lock().is_fading = is_fading;
+        (state.stamp, state.is_fading) = (stamp, is_fading);
+        self.settle(state, claim, user_agent, now);
         Ok(())
     }
 
@@ -59,7 +61,8 @@ impl Shared {
             let honour = carrier.honour(record, state.stamp, self.engine.now())?;
             state.standing = self.stands(Arc::clone(record), honour);
         }
-        (state.phase, state.loaded_at) = (Phase::Open, self.engine.now());
+        state.loaded_at = self.engine.now();
+        self.open(&mut state);
         Ok(())
     }
 
@@ -155,12 +158,13 @@ impl Carrying {
             Action::Nothing => Ok(Next::Done(Outcome::unchanged())),
             Action::Unavailable => Err(Error::degraded()),
             Action::Refuse => self.refuse(),
-            Action::Create(record) => self.begin(carrier, record).map(Next::Done),
+            Action::Create(record) => self.begin(carrier, Arc::unwrap_or_clone(record)).map(Next::Done),
             Action::Touch => self.touch(carrier),
-            Action::Replace { record, .. } => self.replace(carrier, record),
+            Action::Replace { record, .. } => self.replace(carrier, Arc::unwrap_or_clone(record)),
             Action::End(reason) => self.end(carrier, Then::Clear(reason), reason),
             Action::EndThenCreate(reason, record) => {
-                self.end(carrier, Then::Begin(reason, Box::new(record)), reason)
+                let then = Then::Begin(reason, Box::new(Arc::unwrap_or_clone(record)));
+                self.end(carrier, then, reason)
             }
         }
     }

@@ -238,9 +238,10 @@ impl Session {
         let exchange = Exchange::new(&self.shared.engine);
         {
             let (mut state, ours) = (exchange.shared.state.lock(), self.shared.state.lock());
-            (state.phase, state.loaded_at) = (Phase::Open, ours.loaded_at);
+            state.loaded_at = ours.loaded_at;
             state.standing = ours.standing.clone();
             state.presented = ours.presented.clone();
+            exchange.shared.open(&mut state);
         }
         Detached { session: Self::new(exchange.shared) }
     }

@@ -1,6 +1,7 @@
 //! The service.
 
 use std::{
+    iter,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -85,6 +86,7 @@ pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers.get_all(header::COOKIE).into_iter().map(|value| value.as_bytes())
 }
 
-pub(crate) fn user_agent(headers: &HeaderMap) -> Option<&[u8]> {
-    headers.get(header::USER_AGENT).map(|value| value.as_bytes())
+/// Looked up only where it is asked for.
+pub(crate) fn user_agent(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    iter::once_with(|| headers.get(header::USER_AGENT)).flatten().map(|value| value.as_bytes())
 }
