@@ -9,7 +9,7 @@ use std::{
 };
 
 use cloakroom_core::{
-    Data, Record, Timestamp, Token,
+    Data, Record, Timestamp,
     carried::Stamp,
     exchange::{Action, Intent, Plan, Standing, is_settled},
 };
@@ -19,6 +19,7 @@ use crate::{
     Error, Session, Sessions,
     commit::{Request, Work, decide, replace_at_once},
     deadline::within,
+    load::Claim,
     sessions::Engine,
     store::Written,
 };
@@ -46,8 +47,7 @@ pub(crate) struct Shared {
 pub(crate) struct State {
     pub(crate) phase: Phase,
     pub(crate) loaded_at: Timestamp,
-    pub(crate) standing: Standing,
-    pub(crate) presented: Option<Token>,
+    pub(crate) claim: Claim,
     /// Kept only where the record doesn't tell of the client yet: reading it takes longer than loading a session.
     pub(crate) user_agent: Option<Box<[u8]>>,
     pub(crate) intent: Intent,
@@ -74,8 +74,7 @@ impl Exchange {
         let state = State {
             phase: Phase::Untouched,
             loaded_at: Timestamp::ZERO,
-            standing: Standing::Absent,
-            presented: None,
+            claim: Claim::default(),
             user_agent: None,
             intent: Intent::new(engine.data_bytes_max),
             stamp: Stamp::default(),
@@ -128,8 +127,8 @@ impl Exchange {
             Ok(session) => session,
             Err(_) => {
                 let mut state = self.shared.state.lock();
-                state.standing = Standing::Degraded;
-                self.shared.open(&mut state);
+                state.claim.standing = Standing::Degraded;
+                self.shared.ask(&mut state);
                 drop(state);
                 Session::new(Arc::clone(&self.shared))
             }
@@ -144,34 +143,39 @@ impl Exchange {
     ///
     /// The future's error says that the request's changes are not stored: its response must be replaced by one of
     /// [`Error::status`], without a cookie.
+    #[inline]
     pub fn commit(&self) -> Commit {
         if !self.shared.was_asked_for.load(Ordering::Acquire) {
             return Commit::done(Ok(Outcome { set_cookie: None, was_loaded: false }));
         }
-        let mut state = self.shared.state.lock();
+        self.shared.commit_open()
+    }
+}
+
+impl Shared {
+    fn commit_open(&self) -> Commit {
+        let state = &mut *self.state.lock();
         match state.phase {
             Phase::Open => state.phase = Phase::Committed,
             Phase::Untouched | Phase::Committed | Phase::Discarded => {
                 return Commit::done(Ok(Outcome::unchanged()));
             }
         }
-        self.shared.commit(&mut state)
+        self.commit(state)
     }
-}
 
-impl Shared {
-    pub(crate) fn open(&self, state: &mut State) {
+    pub(crate) fn ask(&self, state: &mut State) {
         state.phase = Phase::Open;
         self.was_asked_for.store(true, Ordering::Release);
     }
 
     /// Decides before anything is moved: most changes need no more than this and one store call.
     fn decide(&self, state: &State, now: Timestamp) -> Result<Plan, Error> {
-        let began = match &state.standing {
+        let began = match &state.claim.standing {
             Standing::Held { record, .. } => Some(&**record),
             _ => None,
         };
-        let State { standing, intent, presented, user_agent, .. } = state;
+        let State { claim: Claim { standing, presented }, intent, user_agent, .. } = state;
         let (presented, user_agent) = (presented.as_ref(), user_agent.as_deref());
         let request = Request { standing, intent, presented, began, user_agent };
         decide(&self.engine, &request, self.arrived, now, false)
@@ -180,7 +184,7 @@ impl Shared {
     fn commit(&self, state: &mut State) -> Commit {
         // Who only read was active when the session was loaded; asking the clock again would tell nothing more.
         let now = if state.intent.is_empty() { state.loaded_at } else { self.engine.now() };
-        if is_settled(&state.standing, &state.intent, &self.engine.policy, now) && !state.is_fading {
+        if is_settled(&state.claim.standing, &state.intent, &self.engine.policy, now) && !state.is_fading {
             return Commit::done(Ok(Outcome::unchanged()));
         }
         if state.is_outdated(now) && !self.engine.is_carried {
@@ -196,7 +200,7 @@ impl Shared {
                 Commit::done(Ok(Outcome::unchanged()))
             }
             Ok(plan) if self.engine.is_carried => self.commit_carried(state, now, plan),
-            Ok(plan) => match replace_at_once(&self.engine, &state.standing, &state.intent, plan, now) {
+            Ok(plan) => match replace_at_once(&self.engine, &state.claim.standing, &state.intent, plan, now) {
                 Ok(outcome) => {
                     state.intent = Intent::new(self.engine.data_bytes_max);
                     Commit::done(Ok(outcome))
@@ -238,18 +242,18 @@ fn log(error: &Error) {
 
 impl State {
     pub(crate) fn is_loaded(&self) -> bool {
-        self.phase != Phase::Untouched && !matches!(self.standing, Standing::Degraded)
+        self.phase != Phase::Untouched && !matches!(self.claim.standing, Standing::Degraded)
     }
 
     /// Whether the record, as it was loaded, has expired since. Other requests may have kept the session alive
     /// meanwhile, so nothing can be decided from it.
     fn is_outdated(&self, now: Timestamp) -> bool {
-        matches!(&self.standing, Standing::Held { record, .. } if !record.is_alive(now))
+        matches!(&self.claim.standing, Standing::Held { record, .. } if !record.is_alive(now))
     }
 
     /// The record that the handler sees.
     pub(crate) fn record(&self) -> Option<&Arc<Record>> {
-        match &self.standing {
+        match &self.claim.standing {
             Standing::Held { record, .. } if self.intent.end.is_none() => Some(record),
             _ => None,
         }
@@ -258,7 +262,7 @@ impl State {
     /// The data as loaded, and what is wanted of it: after an end, a new session's.
     pub(crate) fn split(&mut self) -> (&Data, &mut Intent) {
         static EMPTY: std::sync::LazyLock<Data> = std::sync::LazyLock::new(Data::new);
-        let loaded = match &self.standing {
+        let loaded = match &self.claim.standing {
             Standing::Held { record, .. } if self.intent.end.is_none() => &record.data,
             _ => &*EMPTY,
         };

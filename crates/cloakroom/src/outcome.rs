@@ -56,6 +56,7 @@ enum Progress {
 }
 
 impl Commit {
+    #[inline]
     pub(crate) fn done(result: Result<Outcome, Error>) -> Self {
         Self(Progress::Done(Some(result)))
     }
@@ -65,9 +66,21 @@ impl Commit {
     }
 }
 
+impl Commit {
+    #[cold]
+    fn go_on(&mut self) {
+        if let Progress::Running(work) = std::mem::replace(&mut self.0, Progress::Done(None))
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(work);
+        }
+    }
+}
+
 impl Future for Commit {
     type Output = Result<Outcome, Error>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             Progress::Done(result) => match result.take() {
@@ -89,11 +102,10 @@ impl Future for Commit {
 /// The client has gone. What its request changed is still to be stored: a payment's session must not depend on a
 /// connection. The rest of the work gets a task of its own, which the deadline bounds.
 impl Drop for Commit {
+    #[inline]
     fn drop(&mut self) {
-        if let Progress::Running(work) = std::mem::replace(&mut self.0, Progress::Done(None))
-            && let Ok(runtime) = Handle::try_current()
-        {
-            runtime.spawn(work);
+        if matches!(self.0, Progress::Running(_)) {
+            self.go_on();
         }
     }
 }
