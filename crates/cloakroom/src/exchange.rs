@@ -71,22 +71,22 @@ pub(crate) enum Phase {
 
 impl Exchange {
     pub(crate) fn new(engine: &Arc<Engine>) -> Self {
-        let state = State {
-            phase: Phase::Untouched,
-            loaded_at: Timestamp::ZERO,
-            claim: Claim::default(),
-            user_agent: None,
-            intent: Intent::new(engine.data_bytes_max),
-            stamp: Stamp::default(),
-            is_fading: false,
-        };
-        let shared = Shared {
-            engine: Arc::clone(engine),
-            arrived: engine.just_now(),
-            was_asked_for: AtomicBool::new(false),
-            state: Mutex::new(state),
-        };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(Shared {
+                engine: Arc::clone(engine),
+                arrived: engine.just_now(),
+                was_asked_for: AtomicBool::new(false),
+                state: Mutex::new(State {
+                    phase: Phase::Untouched,
+                    loaded_at: Timestamp::ZERO,
+                    claim: Claim::default(),
+                    user_agent: None,
+                    intent: Intent::new(engine.data_bytes_max),
+                    stamp: Stamp::default(),
+                    is_fading: false,
+                }),
+            }),
+        }
     }
 
     /// Whether this exchange is with these sessions.

@@ -55,17 +55,24 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let is_safe = request.method().is_safe();
+        let exchange = self.begin(&mut request);
+        ResponseFuture::new(self.inner.call(request), exchange, is_safe)
+    }
+}
+
+impl<S> SessionService<S> {
+    /// Begins an exchange for the request, unless a layer above did.
+    fn begin<B>(&self, request: &mut Request<B>) -> Option<Exchange> {
         let above = request.extensions().get::<Handle>();
         if above.is_some_and(|handle| handle.exchange.is_of(&self.sessions)) {
-            return ResponseFuture::new(self.inner.call(request), None, true);
+            return None;
         }
         let exchange = self.sessions.begin();
         let login = self.login_path.clone();
         let login = login.map(|path| Arc::new(Login { path, asked_for: request.uri().clone() }));
-        let handle = Handle { exchange: exchange.clone(), login };
-        let is_safe = request.method().is_safe();
-        request.extensions_mut().insert(handle);
-        ResponseFuture::new(self.inner.call(request), Some(exchange), is_safe)
+        request.extensions_mut().insert(Handle { exchange: exchange.clone(), login });
+        Some(exchange)
     }
 }
 
