@@ -64,14 +64,17 @@ where
 impl<S> SessionService<S> {
     /// Begins an exchange for the request, unless a layer above did.
     fn begin<B>(&self, request: &mut Request<B>) -> Option<Exchange> {
-        let above = request.extensions().get::<Handle>();
-        if above.is_some_and(|handle| handle.exchange.is_of(&self.sessions)) {
-            return None;
-        }
         let exchange = self.sessions.begin();
         let login = self.login_path.clone();
         let login = login.map(|path| Arc::new(Login { path, asked_for: request.uri().clone() }));
-        request.extensions_mut().insert(Handle { exchange: exchange.clone(), login });
+        let extensions = request.extensions_mut();
+        let above = extensions.insert(Handle { exchange: exchange.clone(), login });
+        if let Some(above) = above
+            && above.exchange.is_of(&self.sessions)
+        {
+            extensions.insert(above);
+            return None;
+        }
         Some(exchange)
     }
 }
