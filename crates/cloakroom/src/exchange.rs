@@ -135,6 +135,13 @@ impl Exchange {
         }
     }
 
+    /// Whether the session was asked for. If it wasn't, there is nothing to commit, and the response says nothing of it.
+    #[must_use]
+    #[inline]
+    pub fn was_asked_for(&self) -> bool {
+        self.shared.was_asked_for.load(Ordering::Acquire)
+    }
+
     /// Stores what the handler changed, and answers what the response has to carry. From here on, changing the session
     /// is an error.
     ///
@@ -143,9 +150,8 @@ impl Exchange {
     ///
     /// The future's error says that the request's changes are not stored: its response must be replaced by one of
     /// [`Error::status`], without a cookie.
-    #[inline]
     pub fn commit(&self) -> Commit {
-        if !self.shared.was_asked_for.load(Ordering::Acquire) {
+        if !self.was_asked_for() {
             return Commit::done(Ok(Outcome { set_cookie: None, was_loaded: false }));
         }
         self.shared.commit_open()
