@@ -206,16 +206,20 @@ impl Shared {
                 Commit::done(Ok(Outcome::unchanged()))
             }
             Ok(plan) if self.engine.is_carried => self.commit_carried(state, now, plan),
-            Ok(plan) => match replace_at_once(&self.engine, &state.claim.standing, &state.intent, plan, now) {
-                Ok(outcome) => {
-                    state.intent = Intent::new(self.engine.data_bytes_max);
-                    Commit::done(Ok(outcome))
-                }
-                Err(begun) => {
-                    let work = self.work(state, now, begun.answered);
-                    self.run(work, Some(begun.plan))
-                }
-            },
+            Ok(plan) => self.carry_out(state, now, plan),
+        }
+    }
+
+    fn carry_out(&self, state: &mut State, now: Timestamp, plan: Plan) -> Commit {
+        match replace_at_once(&self.engine, &state.claim.standing, &state.intent, plan, now) {
+            Ok(outcome) => {
+                state.intent = Intent::new(self.engine.data_bytes_max);
+                Commit::done(Ok(outcome))
+            }
+            Err(begun) => {
+                let work = self.work(state, now, begun.answered);
+                self.run(work, Some(begun.plan))
+            }
         }
     }
 
