@@ -192,7 +192,7 @@ impl Carrying {
         if !self.is_honoured(carrier, &began)? {
             return self.refuse();
         }
-        settle(&mut record, self.now);
+        settle(&mut record);
         if !self.moves_authority {
             let outcome = self.issue(carrier, &record, 1)?;
             self.engine.tell(EventKind::Changed, Some(record.id), record.subject.as_ref());
@@ -259,7 +259,7 @@ impl Carrying {
 
     /// A session of its own.
     fn begin(&mut self, carrier: &dyn Carrier, mut record: Record) -> Result<Outcome, Error> {
-        settle(&mut record, self.now);
+        settle(&mut record);
         self.stamp = carrier.begin(record.id, record.subject.as_ref(), self.arrived, self.now)?;
         let outcome = self.issue(carrier, &record, 1)?;
         self.engine.tell(EventKind::Created, Some(record.id), record.subject.as_ref());

@@ -42,7 +42,7 @@ impl Schedule {
                 "a key ring's schedule needs a longest lifetime, and a publish delay that is shorter than the period",
             ));
         }
-        let living = (lifetime_max + publish_delay).as_secs_f64() / every.as_secs_f64();
+        let living = lifetime_max.saturating_add(publish_delay).as_secs_f64() / every.as_secs_f64();
         if living > (KeyRing::KEYS_MAX - 4) as f64 {
             return Err(Error::invalid(
                 "keys would be made faster than they can be removed: rotate less often, or shorten the longest lifetime",
@@ -230,5 +230,7 @@ mod tests {
         assert!(Schedule::new(DAY, Duration::ZERO, DAY).is_err());
         assert!(Schedule::new(DAY, HOUR, Duration::ZERO).is_err());
         assert!(Schedule::new(DAY, HOUR, 60 * DAY).is_err());
+        // Bug: it panicked. Cause: an overflow in the sum of two durations. Mend: a sum that stays at the largest.
+        assert!(Schedule::new(DAY, HOUR, Duration::MAX).is_err());
     }
 }
