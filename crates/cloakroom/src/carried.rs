@@ -62,7 +62,6 @@ impl Shared {
             state.standing = self.stands(Arc::clone(record), honour);
         }
         state.loaded_at = self.engine.now();
-        self.open(&mut state);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cloakroom_core::{
-    Record, SessionId, Timestamp, Token, Version,
+    Record, SessionId, Subject, Timestamp, Token, Version,
     exchange::{Action, Circumstances, CookieChange, EndReason, Intent, Plan, Standing, plan},
 };
 
@@ -13,7 +13,7 @@ use crate::{
     event::EventKind,
     exchange::{Outcome, SetCookie, State},
     sessions::Engine,
-    store::{Loaded, Tombstone, Written},
+    store::{Loaded, Revocation, Revoke, Tombstone, Written},
 };
 
 /// A request's commit: everything it needs, owned, so that it can outlive the request.
@@ -35,7 +35,7 @@ pub(crate) struct Work {
 
 /// How often a change is planned anew. Only writers in other processes cause more than two, and the deadline comes
 /// first where they are that many.
-const ATTEMPTS_MAX: u32 = 64;
+pub(crate) const ATTEMPTS_MAX: u32 = 64;
 
 /// How often one store call is made, if it fails.
 const CALLS_MAX: u32 = 3;
@@ -267,7 +267,10 @@ impl Work {
             Ok(Written::Gone) => Ok(self.gone()),
             Err(error) if is_required => Err(error),
             // Housekeeping that a later request will do; this one only read.
-            Err(_) => Ok(self.done(None)),
+            Err(error) => {
+                self.engine.tell_failure(&error);
+                Ok(self.done(None))
+            }
         }
     }
 
@@ -325,22 +328,61 @@ impl Work {
     async fn confirm_login(&mut self, record: &Record) -> Result<(), Error> {
         let Some(subject) = &record.subject else { return Ok(()) };
         if let Some(revoke) = self.engine.store.revoke() {
-            let noted = revoke.last_revocation(subject, self.now).await;
-            let is_revoked = match &noted {
-                Ok(None) => false,
-                Ok(Some(revocation)) => revocation.at >= self.arrived && revocation.except != Some(record.id),
-                Err(_) => true,
+            let refusal = match self.last_revocation(revoke, subject).await {
+                Ok(Some(revocation)) if self.is_withdrawn(record.id, &revocation) => Some(Error::lost()),
+                Ok(_) if self.intent.last().ends_others => {
+                    self.engine.end_subject(subject, Some(record.id)).await.err()
+                }
+                Ok(_) => None,
+                Err(error) => Some(error),
             };
-            if is_revoked {
-                let tombstone = self.engine.tombstone(record.id, EndReason::Revoked, self.now)?;
-                self.engine.store.end(tombstone, None, self.now).await?;
-                self.engine.tell(EventKind::Ended(EndReason::Revoked), Some(record.id), Some(subject));
-                noted?;
-                return Err(Error::lost());
+            if let Some(refusal) = refusal {
+                return Err(self.withdraw(record, refusal).await);
             }
         }
         self.engine.tell(EventKind::Authenticated, Some(record.id), Some(subject));
         Ok(())
+    }
+
+    /// Whether a revocation covers a login: it counts from when its request arrived, by this node's clock, and the
+    /// revocation from when it was made, by another's.
+    fn is_withdrawn(&self, id: SessionId, revocation: &Revocation) -> bool {
+        let until = revocation.at + self.engine.policy.clock_skew_max;
+        until >= self.arrived && revocation.except != Some(id)
+    }
+
+    async fn last_revocation(
+        &self,
+        revoke: &dyn Revoke,
+        subject: &Subject,
+    ) -> Result<Option<Revocation>, Error> {
+        let mut noted = revoke.last_revocation(subject, self.now).await;
+        for _ in 1..CALLS_MAX {
+            match noted {
+                Err(error) if error.is_unavailable() => self.engine.tell_failure(&error),
+                noted => return noted,
+            }
+            noted = revoke.last_revocation(subject, self.now).await;
+        }
+        noted
+    }
+
+    /// Ends a session that a login has just been given, before anybody holds its token.
+    async fn withdraw(&self, record: &Record, refusal: Error) -> Error {
+        let ended = match self.engine.tombstone(record.id, EndReason::Revoked, self.now) {
+            Ok(tombstone) => self.engine.store.end(tombstone, None, self.now).await,
+            Err(error) => Err(error),
+        };
+        match ended {
+            // Of a store that fails nobody is to read that the session was revoked.
+            Ok(_) if refusal.is_lost() => {
+                let (id, subject) = (Some(record.id), record.subject.as_ref());
+                self.engine.tell(EventKind::Ended(EndReason::Revoked), id, subject);
+                refusal
+            }
+            Ok(_) => refusal,
+            Err(error) => error,
+        }
     }
 
     async fn reload(&mut self) -> Result<(), Error> {
@@ -380,21 +422,25 @@ impl Work {
                 Some(answer) => answer,
                 None => change.call(&self.engine, self.now).await,
             };
-            match answer {
-                Ok(Written::Stored) => return Ok(Written::Stored),
-                Ok(refused) if failure.is_none() => return Ok(refused),
-                Ok(_) => {}
-                Err(error) => {
-                    self.engine.tell_failure(&error);
-                    failure = Some(error);
+            let fate = match answer {
+                Ok(written) if failure.is_none() => return Ok(written),
+                Ok(Written::Stored) => Fate::Done,
+                // The store is well, and says no: asked again, it says the same.
+                Err(error) if !error.is_unavailable() => return Err(error),
+                answer => {
+                    failure = answer.err().or(failure);
+                    Box::pin(change.fate(&self.engine, self.now)).await
                 }
-            }
-            match Box::pin(change.fate(&self.engine, self.now)).await {
-                Fate::Done => return Ok(Written::Stored),
-                Fate::NotDone => {}
-                Fate::Ended => return Ok(Written::Gone),
+            };
+            let written = match fate {
+                Fate::Done => Written::Stored,
+                Fate::Ended => Written::Gone,
+                Fate::NotDone => continue,
                 Fate::Unknown => break,
-            }
+            };
+            // A failure that stays is told where the request fails.
+            failure.iter().for_each(|failure| self.engine.tell_failure(failure));
+            return Ok(written);
         }
         Err(failure.unwrap_or_else(|| Error::contended(CALLS_MAX)))
     }
@@ -461,7 +507,7 @@ impl Change<'_> {
             (Self::End(tombstone, _), Loaded::Ended(stored)) if stored.version == tombstone.version => {
                 Fate::Done
             }
-            (Self::End(..), Loaded::Ended(_)) => Fate::Ended,
+            (Self::End(..), Loaded::Ended(_) | Loaded::Absent) => Fate::Ended,
             (Self::Create(_), Loaded::Absent) => Fate::NotDone,
             (Self::Replace(_, expected) | Self::End(_, expected), Loaded::Found(stored))
                 if stored.version == *expected =>

@@ -96,6 +96,23 @@ impl Error {
         self.kind == Kind::Entropy
     }
 
+    /// The kind in one word.
+    pub(crate) fn cause(&self) -> &'static str {
+        match self.kind {
+            Kind::Invalid => "invalid",
+            Kind::Value => "value",
+            Kind::TooLarge => "too_large",
+            Kind::KeyClash => "key_clash",
+            Kind::Committed => "committed",
+            Kind::Anonymous => "anonymous",
+            Kind::Lost => "lost",
+            Kind::Unavailable => "unavailable",
+            Kind::Unsupported => "unsupported",
+            Kind::Corrupt => "corrupt",
+            Kind::Entropy => "entropy",
+        }
+    }
+
     /// The HTTP status of a response to a request that failed with this error: 409 if its changes were lost, 503 if
     /// the store failed, 401 if it needs an authenticated session, and 500 for what the application has to mend.
     #[must_use]

@@ -11,8 +11,12 @@ use cloakroom_core::{
 use crate::{
     Error,
     client::Client,
+    commit::ATTEMPTS_MAX,
+    deadline::within,
     event::{EventKind, Rejection},
     exchange::{Shared, State},
+    outcome::ToItsEnd,
+    sessions::Engine,
     store::{Loaded, Written},
 };
 
@@ -57,22 +61,7 @@ impl Shared {
         }
         let (mut claim, mut now) = (Claim::default(), self.engine.just_now());
         for token in self.engine.cookie.tokens(cookies) {
-            let mut loaded = self.engine.call_at_once(self.engine.store.load(token.id(), now))?;
-            if let Loaded::Found(record) = &loaded
-                && record.expires().since(now) < ENDS_SOON
-            {
-                // To the millisecond where it could make a difference.
-                now = self.engine.now();
-                loaded = self.engine.call_at_once(self.engine.store.load(token.id(), now))?;
-            }
-            let standing = match self.judge(&token, loaded, now)? {
-                Judged::Stands(standing) => standing,
-                Judged::Stolen(record) => {
-                    let tombstone = self.engine.tombstone(record.id, EndReason::Reuse, now)?;
-                    let written = self.engine.call_at_once(self.engine.store.end(tombstone, None, now))?;
-                    self.tell_reuse(&record, written)
-                }
-            };
+            let standing = self.look_up_at_once(&token, &mut now)?;
             if claim.is_settled_by(standing, token) {
                 break;
             }
@@ -81,16 +70,44 @@ impl Shared {
         Ok(())
     }
 
-    async fn look_up(&self, token: &Token, now: Timestamp) -> Result<Standing, Error> {
-        let loaded = self.engine.call(self.engine.store.load(token.id(), now)).await?;
-        match self.judge(token, loaded, now)? {
-            Judged::Stands(standing) => Ok(standing),
-            Judged::Stolen(record) => {
-                let tombstone = self.engine.tombstone(record.id, EndReason::Reuse, now)?;
-                let written = self.engine.call(self.engine.store.end(tombstone, None, now)).await?;
-                Ok(self.tell_reuse(&record, written))
+    fn look_up_at_once(&self, token: &Token, now: &mut Timestamp) -> Result<Standing, Error> {
+        let engine = &*self.engine;
+        for _ in 0..ATTEMPTS_MAX {
+            let mut loaded = engine.call_at_once(engine.store.load(token.id(), *now))?;
+            if let Loaded::Found(record) = &loaded
+                && record.expires().since(*now) < ENDS_SOON
+            {
+                // To the millisecond where it could make a difference.
+                *now = engine.now();
+                loaded = engine.call_at_once(engine.store.load(token.id(), *now))?;
+            }
+            let record = match self.judge(token, loaded, *now)? {
+                Judged::Stands(standing) => return Ok(standing),
+                Judged::Stolen(record) => record,
+            };
+            let tombstone = engine.tombstone(record.id, EndReason::Reuse, *now)?;
+            let written = engine.call_at_once(engine.store.end(tombstone, Some(record.version), *now))?;
+            if engine.tell_reuse(&record, written) {
+                return Ok(Standing::Ended);
             }
         }
+        Err(Error::contended(ATTEMPTS_MAX))
+    }
+
+    async fn look_up(&self, token: &Token, now: Timestamp) -> Result<Standing, Error> {
+        for _ in 0..ATTEMPTS_MAX {
+            let loaded = self.engine.store.load(token.id(), now).await?;
+            let record = match self.judge(token, loaded, now)? {
+                Judged::Stands(standing) => return Ok(standing),
+                Judged::Stolen(record) => record,
+            };
+            // A thief who hangs up doesn't stop the alarm.
+            let ending = self.engine.end_stolen(record, now);
+            if ToItsEnd::new(ending).await? {
+                return Ok(Standing::Ended);
+            }
+        }
+        Err(Error::contended(ATTEMPTS_MAX))
     }
 
     /// What a presented token is.
@@ -111,24 +128,16 @@ impl Shared {
         };
         let (keys, grace) = (engine.authority_keys(), engine.policy.grace);
         let authority = &record.authority;
-        let presented = authority.examine_under(keys.as_deref(), &record.id, token.secret(), grace, now);
+        // The grace bears the way here. What the handler did before it asked for the session doesn't count.
+        let arrived = self.arrived;
+        let presented = authority.examine_under(keys.as_deref(), &record.id, token.secret(), grace, arrived);
         match presented {
             Presented::Unknown => reject(Rejection::WrongSecret),
             Presented::Superseded => reject(Rejection::Superseded),
-            Presented::Reused => {
-                reject(Rejection::Reused);
-                return Ok(Judged::Stolen(record));
-            }
-            Presented::Current | Presented::Successor | Presented::Previous => {}
+            Presented::Reused => return Ok(Judged::Stolen(record)),
+            Presented::Current | Presented::Successor | Presented::SteppedUp(_) | Presented::Previous => {}
         }
         Ok(Judged::Stands(Standing::of(record, presented).unwrap_or(Standing::Ended)))
-    }
-
-    fn tell_reuse(&self, record: &Record, written: Written) -> Standing {
-        if written == Written::Stored {
-            self.engine.tell(EventKind::Ended(EndReason::Reuse), Some(record.id), record.subject.as_ref());
-        }
-        Standing::Ended
     }
 
     /// Opens the session to the handler.
@@ -147,20 +156,55 @@ impl Shared {
         self.open(state);
     }
 
-    /// Loads the session once more, for a handle that goes on after its commit.
+    /// Loads the session once more, for a handle that goes on after its commit. What the handle has been told to change
+    /// since then was built on the session as it was: then it stays that, and the next commit merges.
     pub(crate) async fn reload(&self) -> Result<(), Error> {
         if let Some(carrier) = self.engine.carrier() {
             return self.recheck_carried(carrier);
         }
         let (presented, now) = (self.state.lock().presented.clone(), self.engine.now());
         let standing = match &presented {
-            Some(token) => self.look_up(token, now).await?,
+            Some(token) => {
+                let (deadline, kind) = (self.engine.deadline, self.engine.store.kind());
+                let looking = within(deadline, kind, self.look_up(token, now));
+                looking.await.inspect_err(|error| self.engine.tell_failure(error))?
+            }
             None => Standing::Absent,
         };
         let mut state = self.state.lock();
-        (state.standing, state.loaded_at) = (standing, now);
-        self.open(&mut state);
+        if state.intent.is_empty() {
+            (state.standing, state.loaded_at) = (standing, now);
+        }
         Ok(())
+    }
+}
+
+impl Engine {
+    /// Ends a session whose secret was stolen, if it is still as it was looked at: a login since then made the secret
+    /// worthless, and the session is its owner's. Answers whether it has ended.
+    fn end_stolen(
+        self: &Arc<Self>,
+        record: Arc<Record>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<bool, Error>> + use<> {
+        let engine = Arc::clone(self);
+        async move {
+            let tombstone = engine.tombstone(record.id, EndReason::Reuse, now)?;
+            let ending = engine.store.end(tombstone, Some(record.version), now);
+            let written = within(engine.deadline, engine.store.kind(), ending).await?;
+            Ok(engine.tell_reuse(&record, written))
+        }
+    }
+
+    fn tell_reuse(&self, record: &Record, written: Written) -> bool {
+        if written == Written::Conflict {
+            return false;
+        }
+        self.tell(EventKind::Rejected(Rejection::Reused), Some(record.id), None);
+        if written == Written::Stored {
+            self.tell(EventKind::Ended(EndReason::Reuse), Some(record.id), record.subject.as_ref());
+        }
+        true
     }
 }
 
@@ -168,7 +212,7 @@ impl Shared {
 enum Judged {
     Stands(Standing),
     /// A secret that was rotated out came back after its grace: thief and owner can't be told apart, so the session
-    /// ends for both. That isn't bound to a version: whatever else happened meanwhile, the secret was still stolen.
+    /// ends for both.
     Stolen(Arc<Record>),
 }
 

@@ -48,11 +48,9 @@ impl fmt::Debug for SetCookie {
 #[must_use = "a commit must be waited for before the response is sent"]
 pub struct Commit(Progress);
 
-type Running = Pin<Box<dyn Future<Output = Result<Outcome, Error>> + Send>>;
-
 enum Progress {
     Done(Option<Result<Outcome, Error>>),
-    Running(Running),
+    Running(ToItsEnd<Result<Outcome, Error>>),
 }
 
 impl Commit {
@@ -61,7 +59,7 @@ impl Commit {
     }
 
     pub(crate) fn running(work: impl Future<Output = Result<Outcome, Error>> + Send + 'static) -> Self {
-        Self(Progress::Running(Box::pin(work)))
+        Self(Progress::Running(ToItsEnd::new(work)))
     }
 }
 
@@ -70,27 +68,44 @@ impl Future for Commit {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            Progress::Done(result) => match result.take() {
-                Some(result) => Poll::Ready(result),
-                // Asked again after it was ready, which futures may answer as they like.
-                None => Poll::Pending,
-            },
-            Progress::Running(work) => {
-                let result = work.as_mut().poll(context);
-                if result.is_ready() {
-                    self.0 = Progress::Done(None);
-                }
-                result
-            }
+            // Asked again after it was ready, which futures may answer as they like.
+            Progress::Done(result) => result.take().map_or(Poll::Pending, Poll::Ready),
+            Progress::Running(work) => Pin::new(work).poll(context),
         }
     }
 }
 
-/// The client has gone. What its request changed is still to be stored: a payment's session must not depend on a
-/// connection. The rest of the work gets a task of its own, which the deadline bounds.
-impl Drop for Commit {
+/// Work that is carried to its end, even if nobody waits for it any more: then it gets a task of its own. Whoever makes
+/// it bounds its time.
+///
+/// The client has gone, say. What its request changed is still to be stored: a payment's session must not depend on a
+/// connection.
+pub(crate) struct ToItsEnd<T: Send + 'static>(Option<Work<T>>);
+
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+impl<T: Send + 'static> ToItsEnd<T> {
+    pub(crate) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(Some(Box::pin(work)))
+    }
+}
+
+impl<T: Send + 'static> Future for ToItsEnd<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let Some(work) = &mut self.0 else { return Poll::Pending };
+        let result = work.as_mut().poll(context);
+        if result.is_ready() {
+            self.0 = None;
+        }
+        result
+    }
+}
+
+impl<T: Send + 'static> Drop for ToItsEnd<T> {
     fn drop(&mut self) {
-        if let Progress::Running(work) = std::mem::replace(&mut self.0, Progress::Done(None))
+        if let Some(work) = self.0.take()
             && let Ok(runtime) = Handle::try_current()
         {
             runtime.spawn(work);

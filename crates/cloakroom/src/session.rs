@@ -140,6 +140,9 @@ impl Session {
     /// as far as [`Policy::carry_over`](crate::Policy::carry_over) says; logging in over somebody else's session ends
     /// that one and begins an empty one.
     ///
+    /// The login counts from when its request arrived. If the subject's sessions are ended after that, this one is too,
+    /// and the request is answered with 409, even if it ended them itself: see [`Session::login_ending_others`].
+    ///
     /// # Errors
     /// [`Error::is_committed`]; [`Error::is_unavailable`] if the session is degraded.
     pub fn login(&self, subject: Subject) -> Result<(), Error> {
@@ -149,6 +152,27 @@ impl Session {
             state.intent.end(EndReason::Replaced, bytes_max);
         }
         state.split().1.login = Some(subject);
+        Ok(())
+    }
+
+    /// As [`Session::login`], and ends the subject's other sessions: for a password that was reset. It does so when the
+    /// response's head is ready, and before the cookie is sent. Calling [`Subjects::end`](crate::Subjects::end) first
+    /// in the same request would refuse this login along with the others that were in progress.
+    ///
+    /// # Errors
+    /// As for [`Session::login`]; [`Error::is_unsupported`] if the store can't end sessions by their subject, or if
+    /// sessions travel in their cookies.
+    pub fn login_ending_others(&self, subject: Subject) -> Result<(), Error> {
+        let engine = &self.shared.engine;
+        if engine.is_carried {
+            return Err(Error::unsupported(
+                "sessions that travel in their cookies can't be ended by a login: end them by their subject, and let \
+                 the next request log in",
+            ));
+        }
+        engine.revoke()?;
+        self.login(subject)?;
+        self.open()?.split().1.ends_others = true;
         Ok(())
     }
 
@@ -214,14 +238,15 @@ impl Session {
     /// When the session began, was last used and ends, as it was loaded.
     #[must_use]
     pub fn times(&self) -> Option<Times> {
-        self.shared.state.lock().record().map(|record| record.times)
+        self.shared.state.lock().times()
     }
 
     /// When the subject last proved who they are; `None` while anonymous, and in the request that logs in.
     #[must_use]
     pub fn authenticated_at(&self) -> Option<Timestamp> {
         let state = self.shared.state.lock();
-        state.record().filter(|record| record.subject.is_some()).map(|record| record.times.started)
+        state.record().filter(|record| record.subject.is_some())?;
+        state.times().map(|times| times.started)
     }
 
     /// Whether the store couldn't be asked, so that this session is empty and can't be changed. Only a route that asked
@@ -235,12 +260,13 @@ impl Session {
     /// changes are stored by [`Detached::commit`].
     #[must_use]
     pub fn detach(&self) -> Detached {
-        let exchange = Exchange::new(&self.shared.engine);
+        let exchange = Exchange::arrived_at(&self.shared.engine, self.shared.arrived);
         {
             let (mut state, ours) = (exchange.shared.state.lock(), self.shared.state.lock());
             state.loaded_at = ours.loaded_at;
             state.standing = ours.standing.clone();
             state.presented = ours.presented.clone();
+            state.stamp = ours.stamp;
             exchange.shared.open(&mut state);
         }
         Detached { session: Self::new(exchange.shared) }
@@ -262,6 +288,10 @@ impl Session {
 }
 
 impl State {
+    fn times(&self) -> Option<Times> {
+        self.record().and_then(|_| self.standing.times())
+    }
+
     /// Whom the session belongs to, as the handler sees it.
     fn subject(&self) -> Option<&Subject> {
         let intent = match &self.intent {
@@ -322,33 +352,44 @@ pub struct Detached {
 }
 
 impl Detached {
-    /// Stores the changes made since the last commit, and loads the session as it is then.
+    /// Stores the changes made since the last commit, and loads the session as it is then. Without changes, it finds
+    /// out whether the session still lives, and whose it is.
+    ///
+    /// This may be dropped at any time: what it began to store is stored all the same, and the handle can be used on.
     ///
     /// # Errors
     /// [`Error::is_lost`] if the session ended or changed hands, [`Error::is_committed`] if the change needs a cookie
     /// (a login, a rotation, a session's first change), [`Error::is_unavailable`] if the store fails. The changes are
-    /// gone then.
+    /// gone then. If they are stored, and only loading the session fails, that is no error: the handle goes on with the
+    /// session as it was, and its next commit merges.
     pub async fn commit(&self) -> Result<(), Error> {
         let shared = &self.session.shared;
-        let exchange = Exchange { shared: Arc::clone(shared) };
-        let needs_cookie = {
+        let (commit, is_reading) = {
             let mut state = shared.state.lock();
-            // There is no response to carry the session's new cookie.
-            let is_carried = shared.engine.is_carried && !state.intent.is_empty();
-            let needs_cookie = state.intent.login.is_some() || state.intent.step_up || state.intent.rotate;
-            let begins = state.intent.then.as_ref().is_some_and(|then| !then.is_empty())
-                || (matches!(state.standing, Standing::Absent) && !state.intent.is_empty());
-            if is_carried || needs_cookie || begins {
+            let is_reading = state.intent.is_empty();
+            if !is_reading && state.needs_cookie(shared.engine.is_carried) {
                 state.intent = Intent::new(shared.engine.data_bytes_max);
+                return Err(Error::committed());
             }
-            is_carried || needs_cookie || begins
+            let commit = if shared.engine.is_carried { None } else { Some(shared.commit(&mut state)) };
+            state.intent = Intent::new(shared.engine.data_bytes_max);
+            (commit, is_reading)
         };
-        if needs_cookie {
-            return Err(Error::committed());
+        if let Some(commit) = commit {
+            commit.await?;
         }
-        let committed = exchange.commit().await;
-        shared.reload().await?;
-        committed.map(|_| ())
+        let reloaded = shared.reload().await;
+        if is_reading { reloaded } else { Ok(()) }
+    }
+}
+
+impl State {
+    /// Whether what is wanted would have to be told to the browser, and no response is there to do it.
+    fn needs_cookie(&self, is_carried: bool) -> bool {
+        let Intent { login, step_up, rotate, then, .. } = &self.intent;
+        let begins = then.as_ref().is_some_and(|then| !then.is_empty());
+        let moves = login.is_some() || *step_up || *rotate;
+        is_carried || moves || begins || matches!(self.standing, Standing::Absent)
     }
 }
 

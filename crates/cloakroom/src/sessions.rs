@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -58,7 +61,7 @@ pub(crate) struct Engine {
     /// Where commits line up that met a conflict, by session: one that waits its turn meets no other from this
     /// process, so it needs one more attempt and not one for each of its rivals.
     queues: Box<[Mutex<()>]>,
-    sweeping: OnceLock<()>,
+    pub(crate) is_sweeping: AtomicBool,
 }
 
 const QUEUES: usize = 64;
@@ -155,13 +158,13 @@ impl Sessions {
         sweep::once(&self.engine, limit).await
     }
 
-    /// Waits until the store has kept what it accepted, and closes it. For the end of the program, when no request is
-    /// under way.
+    /// Waits until the store has kept what it accepted, and closes it, however long that takes. For the end of the
+    /// program, when no request is under way.
     ///
     /// # Errors
     /// [`Error::is_unavailable`] if the store fails.
     pub async fn close(&self) -> Result<(), Error> {
-        self.engine.call(self.store().close()).await
+        self.store().close().await.inspect_err(|error| self.engine.tell_failure(error))
     }
 }
 
@@ -187,7 +190,9 @@ impl Subjects {
     }
 
     /// Ends the subject's sessions but for `except`: log out everywhere, or everywhere else. It holds before this
-    /// returns, also for a login that is in progress. Answers which sessions were ended.
+    /// returns, also for a login that is in progress; so one in the same request is refused, and
+    /// [`Session::login_ending_others`](crate::Session::login_ending_others) is for that. Several machines' clocks are
+    /// compared here: see [`Policy::clock_skew_max`]. Answers which sessions were ended.
     ///
     /// # Errors
     /// [`Error::is_unavailable`] if the store fails; then some may have been ended.
@@ -238,9 +243,7 @@ pub struct Revocations {
 }
 
 impl Revocations {
-    /// Ends the subject's sessions but for `except`: log out everywhere, or everywhere else. It holds before this
-    /// returns, also for a login that is in progress. Answers which sessions were ended, or `None` if the store can't
-    /// tell.
+    /// As [`Subjects::end`], and `None` if the store can't tell which sessions were ended.
     ///
     /// # Errors
     /// [`Error::is_unavailable`] if the store fails; then some may have been ended.
@@ -379,7 +382,7 @@ impl Builder {
             refuses_lost_changes: self.refuses_lost_changes,
             sweep_period: self.sweep_period,
             queues: (0..QUEUES).map(|_| Mutex::new(())).collect(),
-            sweeping: OnceLock::new(),
+            is_sweeping: AtomicBool::new(false),
         };
         Ok(Sessions { engine: Arc::new(engine) })
     }
@@ -469,12 +472,12 @@ impl Engine {
     }
 
     pub(crate) fn tell_failure(&self, error: &Error) {
-        self.tell(EventKind::StoreFailed(format!("{error:?}")), None, None);
+        self.tell(EventKind::StoreFailed { cause: error.cause(), error: format!("{error:?}") }, None, None);
     }
 
-    /// Starts sweeping in the background, once, where there is a runtime to do it in.
+    /// Starts sweeping in the background, unless it is under way, where there is a runtime to do it in.
     pub(crate) fn start_sweeping(self: &Arc<Self>) {
-        if self.sweeping.get().is_none() && self.sweeping.set(()).is_ok() {
+        if !self.is_sweeping.load(Ordering::Relaxed) {
             sweep::in_background(self);
         }
     }
@@ -488,7 +491,7 @@ impl Engine {
         })
     }
 
-    fn revoke(&self) -> Result<&dyn Revoke, Error> {
+    pub(crate) fn revoke(&self) -> Result<&dyn Revoke, Error> {
         self.store.revoke().ok_or_else(|| {
             Error::unsupported(format!(
                 "the {} store can't end sessions by their subject: choose a store that can, or do without",
@@ -497,7 +500,7 @@ impl Engine {
         })
     }
 
-    async fn end_subject(
+    pub(crate) async fn end_subject(
         &self,
         subject: &Subject,
         except: Option<SessionId>,
@@ -519,13 +522,17 @@ impl Engine {
             }
             None => self.tell(EventKind::Ended(EndReason::Revoked), None, Some(subject)),
         }
-        self.wait_until_later_than(now).await;
+        self.wait_until_later_than(now + self.policy.clock_skew_max).await;
         Ok(ended)
     }
 
     /// A login that arrived, by the clock that arrivals are noted with, when the revocation was made is withdrawn. One
     /// that is sent when this has returned must not be.
     async fn wait_until_later_than(&self, revoked: Timestamp) {
+        let skew = self.policy.clock_skew_max;
+        if !skew.is_zero() {
+            tokio::time::sleep(skew).await;
+        }
         let mut last = revoked;
         for _ in 0..TICK_MS_MAX {
             if self.just_now() > revoked {

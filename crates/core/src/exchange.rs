@@ -107,17 +107,17 @@ pub enum CookieChange {
 /// and it is found out without a plan's work. Where this is false, [`plan`] may still come to nothing.
 #[must_use]
 pub fn is_settled(standing: &Standing, intent: &Intent, policy: &Policy, now: Timestamp) -> bool {
-    let is_quiet = match standing {
+    let is_quiet = || match standing {
         Standing::Held { record, seat } => {
-            *seat == Seat::Current
-                && record.authority.history.is_none()
+            !seat.is_new()
+                && !record.authority.is_pending()
                 && record.is_alive(now)
                 && !record.times.is_touch_due(now)
                 && !is_rotation_due(record, intent, policy, now)
         }
         Standing::Absent | Standing::Superseded | Standing::Ended | Standing::Degraded => true,
     };
-    is_quiet && intent.is_empty()
+    intent.is_empty() && is_quiet()
 }
 
 /// Decides what a request does to its session.

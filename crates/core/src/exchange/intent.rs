@@ -43,6 +43,8 @@ pub struct Intent {
     pub delta: Delta,
     /// To whom the session shall belong.
     pub login: Option<Subject>,
+    /// Along with a login, end the subject's other sessions. That is for who carries the plan out.
+    pub ends_others: bool,
     /// Authenticate the same subject again. The secret presented stays good, at its level, until the new one is seen.
     pub step_up: bool,
     /// Replace the secret.
@@ -62,6 +64,7 @@ impl Intent {
         Self {
             delta: Delta::new(record_bytes_max),
             login: None,
+            ends_others: false,
             step_up: false,
             rotate: false,
             lifetime: None,
@@ -80,6 +83,15 @@ impl Intent {
     pub fn end(&mut self, reason: EndReason, record_bytes_max: usize) {
         self.end.get_or_insert(reason);
         self.then = Some(Box::new(Self::new(record_bytes_max)));
+    }
+
+    /// What belongs to the session that there is in the end: of what came after an end, a new one.
+    #[must_use]
+    pub fn last(&self) -> &Self {
+        match &self.then {
+            Some(then) if self.end.is_some() => then.last(),
+            _ => self,
+        }
     }
 
     /// Whether the session changes hands, or its secret is to be replaced.

@@ -191,13 +191,11 @@ impl World {
             panic!("the request isn't at work");
         };
         let mut now = self.clock(request);
-        if work.intent.is_empty() && !work.is_fresh {
-            let planned = self.plan(request, &work, work.loaded);
-            let does_nothing = matches!(planned, Ok(Plan { action: Action::Nothing, cookie: None }));
-            // Who only read was active when the session was loaded. Whatever else is due is decided with the time now.
-            if does_nothing || Rule::WhatIsDueIsDecidedAtTheEnd.is_broken() {
-                now = work.loaded;
-            }
+        let is_settled = is_settled(&work.standing, &work.intent, &self.policy, work.loaded);
+        let is_mistaken = work.intent.is_empty() && Rule::WhatIsDueIsDecidedAtTheEnd.is_broken();
+        if (is_settled || is_mistaken) && !work.is_fresh {
+            // Who only read was active when the session was loaded.
+            now = work.loaded;
         }
         let mut planned = self.plan(request, &work, now);
         if self.is_to_be_planned_on_the_record_as_it_is_now(&work, &planned, now) {
