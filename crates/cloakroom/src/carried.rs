@@ -15,7 +15,6 @@ use crate::{
     deadline::within,
     event::{EventKind, Rejection},
     exchange::{Commit, Outcome, SetCookie, Shared, State},
-    load::Claim,
     sessions::Engine,
 };
 
@@ -33,33 +32,35 @@ impl Shared {
         user_agent: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<(), Error> {
         let now = self.engine.now();
-        let (mut claim, mut stamp, mut is_fading) = (Claim::default(), Stamp::default(), false);
         for value in values {
             let opened = carrier.open(value, now).inspect_err(|error| self.engine.tell_failure(error))?;
-            let (record, found, honour) = match opened {
+            let (record, stamp, honour) = match opened {
                 Opened::Rejected(rejection) => {
                     self.engine.tell(EventKind::Rejected(rejection), None, None);
                     continue;
                 }
-                Opened::Session(record, found, honour) => (record, found, honour),
+                Opened::Session(record, stamp, honour) => (record, stamp, honour),
             };
             let token = token_of(&record);
-            if claim.is_settled_by(self.stands(record, honour), token) {
-                (stamp, is_fading) = at_least(found, honour);
-                break;
+            match self.stands(record, honour) {
+                Standing::Held { record, seat } => {
+                    state.claim.hold(record, seat, &token);
+                    (state.stamp, state.is_fading) = at_least(stamp, honour);
+                    break;
+                }
+                standing => state.claim.take(standing, &token),
             }
         }
-        (state.stamp, state.is_fading) = (stamp, is_fading);
-        self.settle(state, claim, user_agent, now);
+        self.open(state, user_agent, now);
         Ok(())
     }
 
     /// For a handle that goes on after its response's head: whether the session it began with is still honoured.
     pub(crate) fn recheck_carried(&self, carrier: &dyn Carrier) -> Result<(), Error> {
         let mut state = self.state.lock();
-        if let Standing::Held { record, .. } = &state.standing {
+        if let Standing::Held { record, .. } = &state.claim.standing {
             let honour = carrier.honour(record, state.stamp, self.engine.now())?;
-            state.standing = self.stands(Arc::clone(record), honour);
+            state.claim.standing = self.stands(Arc::clone(record), honour);
         }
         state.loaded_at = self.engine.now();
         Ok(())
@@ -78,7 +79,7 @@ impl Shared {
     /// Commits a request whose session travels in its cookie. Most changes wait for nobody.
     pub(crate) fn commit_carried(&self, state: &mut State, now: Timestamp, plan: Plan) -> Commit {
         let Some(carrier) = self.engine.store.carrier() else { return Commit::done(Err(Error::degraded())) };
-        let began = match &state.standing {
+        let began = match &state.claim.standing {
             Standing::Held { record, .. } => Some(Arc::clone(record)),
             _ => None,
         };

@@ -138,7 +138,7 @@ impl Work {
         intent: Intent,
         answered: Option<Result<Written, Error>>,
     ) -> Self {
-        let began = match &state.standing {
+        let began = match &state.claim.standing {
             Standing::Held { record, .. } => Some(Arc::clone(record)),
             _ => None,
         };
@@ -146,9 +146,9 @@ impl Work {
             engine: Arc::clone(engine),
             arrived,
             now,
-            standing: state.standing.clone(),
+            standing: state.claim.standing.clone(),
             began,
-            presented: state.presented.clone(),
+            presented: state.claim.presented.clone(),
             user_agent: state.user_agent.clone(),
             intent,
             is_fresh: false,

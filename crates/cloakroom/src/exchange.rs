@@ -9,7 +9,7 @@ use std::{
 };
 
 use cloakroom_core::{
-    Data, Record, Timestamp, Token,
+    Data, Record, Timestamp,
     carried::Stamp,
     exchange::{Action, Intent, Plan, Standing, is_settled},
 };
@@ -19,6 +19,7 @@ use crate::{
     Error, Session, Sessions,
     commit::{Request, Work, decide, replace_at_once},
     deadline::within,
+    load::Claim,
     sessions::Engine,
     store::Written,
 };
@@ -52,8 +53,7 @@ const COMMITTED: u8 = 2;
 pub(crate) struct State {
     pub(crate) phase: Phase,
     pub(crate) loaded_at: Timestamp,
-    pub(crate) standing: Standing,
-    pub(crate) presented: Option<Token>,
+    pub(crate) claim: Claim,
     /// Kept only where the record doesn't tell of the client yet: reading it takes longer than loading a session.
     pub(crate) user_agent: Option<Box<[u8]>>,
     pub(crate) intent: Intent,
@@ -84,8 +84,7 @@ impl Exchange {
         let state = State {
             phase: Phase::Untouched,
             loaded_at: Timestamp::ZERO,
-            standing: Standing::Absent,
-            presented: None,
+            claim: Claim::default(),
             user_agent: None,
             intent: Intent::new(engine.data_bytes_max),
             stamp: Stamp::default(),
@@ -121,7 +120,7 @@ impl Exchange {
         if shared.engine.loads_at_once() {
             shared.load_at_once(cookies, user_agent)?;
         } else if !shared.state.lock().is_loaded() {
-            let tokens: Vec<_> = shared.engine.cookie.tokens(cookies).collect();
+            let tokens: Vec<_> = shared.engine.cookie.values(cookies).filter_map(|value| shared.engine.parse(value)).collect();
             let (deadline, kind) = (shared.engine.deadline, shared.engine.store.kind());
             let loading = Box::pin(within(deadline, kind, shared.load(tokens, user_agent)));
             loading.await.inspect_err(|error| shared.engine.tell_failure(error))?;
@@ -140,8 +139,8 @@ impl Exchange {
             Ok(session) => session,
             Err(_) => {
                 let mut state = self.shared.state.lock();
-                state.standing = Standing::Degraded;
-                self.shared.open(&mut state);
+                state.claim.standing = Standing::Degraded;
+                self.shared.ask(&mut state);
                 drop(state);
                 Session::new(Arc::clone(&self.shared))
             }
@@ -156,25 +155,30 @@ impl Exchange {
     ///
     /// The future's error says that the request's changes are not stored: its response must be replaced by one of
     /// [`Error::status`], without a cookie.
+    #[inline]
     pub fn commit(&self) -> Commit {
         let first = &self.shared.first;
         if first.compare_exchange(NOTHING, COMMITTED, Ordering::AcqRel, Ordering::Acquire) != Err(ASKED) {
             return Commit::done(Ok(Outcome { set_cookie: None, was_loaded: false }));
         }
-        let mut state = self.shared.state.lock();
+        self.shared.commit_open()
+    }
+}
+
+impl Shared {
+    fn commit_open(&self) -> Commit {
+        let state = &mut *self.state.lock();
         match state.phase {
             Phase::Open => state.phase = Phase::Committed,
             Phase::Untouched | Phase::Committed | Phase::Discarded => {
                 return Commit::done(Ok(Outcome::unchanged()));
             }
         }
-        self.shared.commit(&mut state)
+        self.commit(state)
     }
-}
 
-impl Shared {
     /// Opens the session to the handler: to be changed, unless the response's head came first.
-    pub(crate) fn open(&self, state: &mut State) {
+    pub(crate) fn ask(&self, state: &mut State) {
         if state.phase == Phase::Untouched {
             let first = self.first.compare_exchange(NOTHING, ASKED, Ordering::AcqRel, Ordering::Acquire);
             state.phase = if first == Err(COMMITTED) { Phase::Committed } else { Phase::Open };
@@ -183,11 +187,11 @@ impl Shared {
 
     /// Decides before anything is moved: most changes need no more than this and one store call.
     fn decide(&self, state: &State, now: Timestamp) -> Result<Plan, Error> {
-        let began = match &state.standing {
+        let began = match &state.claim.standing {
             Standing::Held { record, .. } => Some(&**record),
             _ => None,
         };
-        let State { standing, intent, presented, user_agent, .. } = state;
+        let State { claim: Claim { standing, presented }, intent, user_agent, .. } = state;
         let (presented, user_agent) = (presented.as_ref(), user_agent.as_deref());
         let request = Request { standing, intent, presented, began, user_agent };
         decide(&self.engine, &request, self.arrived, now, false)
@@ -197,7 +201,8 @@ impl Shared {
     pub(crate) fn commit(&self, state: &mut State) -> Commit {
         // Who only read was active when the session was loaded. If nothing was due then, that is all: most requests
         // need no more, and no look at the clock. Whatever is stored or sent is decided with the time as it is now.
-        let is_settled = is_settled(&state.standing, &state.intent, &self.engine.policy, state.loaded_at);
+        let is_settled =
+            is_settled(&state.claim.standing, &state.intent, &self.engine.policy, state.loaded_at);
         if is_settled && !state.is_fading {
             return Commit::done(Ok(Outcome::unchanged()));
         }
@@ -215,7 +220,7 @@ impl Shared {
                 Commit::done(Ok(Outcome::unchanged()))
             }
             Ok(plan) if self.engine.is_carried => self.commit_carried(state, now, plan),
-            Ok(plan) => match replace_at_once(&self.engine, &state.standing, &state.intent, plan, now) {
+            Ok(plan) => match replace_at_once(&self.engine, &state.claim.standing, &state.intent, plan, now) {
                 Ok(outcome) => {
                     state.intent = Intent::new(self.engine.data_bytes_max);
                     Commit::done(Ok(outcome))
@@ -257,18 +262,18 @@ fn log(error: &Error) {
 
 impl State {
     pub(crate) fn is_loaded(&self) -> bool {
-        self.phase != Phase::Untouched && !matches!(self.standing, Standing::Degraded)
+        self.phase != Phase::Untouched && !matches!(self.claim.standing, Standing::Degraded)
     }
 
     /// Whether the record, as it was loaded, has expired since. Other requests may have kept the session alive
     /// meanwhile, so nothing can be decided from it.
     fn is_outdated(&self, now: Timestamp) -> bool {
-        matches!(&self.standing, Standing::Held { record, .. } if !record.is_alive(now))
+        matches!(&self.claim.standing, Standing::Held { record, .. } if !record.is_alive(now))
     }
 
     /// The record that the handler sees.
     pub(crate) fn record(&self) -> Option<&Arc<Record>> {
-        match &self.standing {
+        match &self.claim.standing {
             Standing::Held { record, .. } if self.intent.end.is_none() => Some(record),
             _ => None,
         }
@@ -277,7 +282,7 @@ impl State {
     /// The data as loaded, and what is wanted of it: after an end, a new session's.
     pub(crate) fn split(&mut self) -> (&Data, &mut Intent) {
         static EMPTY: std::sync::LazyLock<Data> = std::sync::LazyLock::new(Data::new);
-        let loaded = match &self.standing {
+        let loaded = match &self.claim.standing {
             Standing::Held { record, .. } if self.intent.end.is_none() => &record.data,
             _ => &*EMPTY,
         };

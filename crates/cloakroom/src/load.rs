@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use cloakroom_core::{
     Record, Timestamp, Token,
-    exchange::{EndReason, Standing},
+    exchange::{EndReason, Seat, Standing},
     record::Presented,
 };
 
@@ -32,20 +32,21 @@ impl Shared {
         self.engine.start_sweeping();
         let (mut claim, now) = (Claim::default(), self.engine.now());
         for token in tokens {
-            let standing = self.look_up(&token, now).await?;
-            if claim.is_settled_by(standing, token) {
+            self.look_up(&mut claim, &token, now).await?;
+            if claim.is_held() {
                 break;
             }
         }
         let mut state = self.state.lock();
         if !state.is_loaded() {
-            self.settle(&mut state, claim, user_agent, now);
+            state.claim = claim;
+            self.open(&mut state, user_agent, now);
         }
         Ok(())
     }
 
     /// As [`Shared::load`], without a future, for sessions that nobody has to wait for: those in this process's memory,
-    /// and those in their cookies. So the request's state is locked once.
+    /// and those in their cookies. So the request's state is locked once, and written in its place.
     pub(crate) fn load_at_once<'a>(
         &self,
         cookies: impl Iterator<Item = &'a [u8]>,
@@ -56,104 +57,122 @@ impl Shared {
             return Ok(());
         }
         self.engine.start_sweeping();
+        state.claim = Claim::default();
+        let values = self.engine.cookie.values(cookies);
         if let Some(carrier) = self.engine.carrier() {
-            return self.open_carried(state, carrier, self.engine.cookie.values(cookies), user_agent);
+            return self.open_carried(state, carrier, values, user_agent);
         }
-        let (mut claim, mut now) = (Claim::default(), self.engine.just_now());
-        for token in self.engine.cookie.tokens(cookies) {
-            let standing = self.look_up_at_once(&token, &mut now)?;
-            if claim.is_settled_by(standing, token) {
+        let mut now = self.engine.just_now();
+        for token in values.filter_map(|value| self.engine.parse(value)) {
+            self.look_up_at_once(&mut state.claim, &token, &mut now)?;
+            if state.claim.is_held() {
                 break;
             }
         }
-        self.settle(state, claim, user_agent, now);
+        self.open(state, user_agent, now);
         Ok(())
     }
 
-    fn look_up_at_once(&self, token: &Token, now: &mut Timestamp) -> Result<Standing, Error> {
-        let engine = &*self.engine;
+    #[inline]
+    fn look_up_at_once(&self, claim: &mut Claim, token: &Token, now: &mut Timestamp) -> Result<(), Error> {
+        let (engine, store) = (&*self.engine, &self.engine.store);
         for _ in 0..ATTEMPTS_MAX {
-            let mut loaded = engine.call_at_once(engine.store.load(token.id(), *now))?;
+            let mut loaded = engine.call_at_once(store.load(token.id(), *now))?;
             if let Loaded::Found(record) = &loaded
                 && record.expires().since(*now) < ENDS_SOON
             {
                 // To the millisecond where it could make a difference.
                 *now = engine.now();
-                loaded = engine.call_at_once(engine.store.load(token.id(), *now))?;
+                loaded = engine.call_at_once(store.load(token.id(), *now))?;
             }
-            let record = match self.judge(token, loaded, *now)? {
-                Judged::Stands(standing) => return Ok(standing),
-                Judged::Stolen(record) => record,
-            };
-            let tombstone = engine.tombstone(record.id, EndReason::Reuse, *now)?;
-            let written = engine.call_at_once(engine.store.end(tombstone, Some(record.version), *now))?;
-            if engine.tell_reuse(&record, written) {
-                return Ok(Standing::Ended);
+            let Some(stolen) = self.judge(claim, token, loaded, *now)? else { return Ok(()) };
+            let tombstone = engine.tombstone(stolen.id, EndReason::Reuse, *now)?;
+            let written = engine.call_at_once(store.end(tombstone, Some(stolen.version), *now))?;
+            if engine.tell_reuse(&stolen, written) {
+                claim.take(Standing::Ended, token);
+                return Ok(());
             }
         }
         Err(Error::contended(ATTEMPTS_MAX))
     }
 
-    async fn look_up(&self, token: &Token, now: Timestamp) -> Result<Standing, Error> {
+    async fn look_up(&self, claim: &mut Claim, token: &Token, now: Timestamp) -> Result<(), Error> {
         for _ in 0..ATTEMPTS_MAX {
             let loaded = self.engine.store.load(token.id(), now).await?;
-            let record = match self.judge(token, loaded, now)? {
-                Judged::Stands(standing) => return Ok(standing),
-                Judged::Stolen(record) => record,
-            };
+            let Some(stolen) = self.judge(claim, token, loaded, now)? else { return Ok(()) };
             // A thief who hangs up doesn't stop the alarm.
-            let ending = self.engine.end_stolen(record, now);
-            if ToItsEnd::new(ending).await? {
-                return Ok(Standing::Ended);
+            if ToItsEnd::new(self.engine.end_stolen(stolen, now)).await? {
+                claim.take(Standing::Ended, token);
+                return Ok(());
             }
         }
         Err(Error::contended(ATTEMPTS_MAX))
     }
 
     /// What a presented token is.
-    fn judge(&self, token: &Token, loaded: Loaded, now: Timestamp) -> Result<Judged, Error> {
+    ///
+    /// Answers the record of a secret that was rotated out and came back after its grace: thief and owner can't be told
+    /// apart, so the session is to end for both.
+    #[inline]
+    fn judge(
+        &self,
+        claim: &mut Claim,
+        token: &Token,
+        loaded: Loaded,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Record>>, Error> {
         let engine = &*self.engine;
-        let reject = |rejection| engine.tell(EventKind::Rejected(rejection), Some(token.id()), None);
         let record = match loaded {
-            Loaded::Found(record) if engine.believes(&record, now)? => record,
-            Loaded::Found(_) => return Ok(Judged::Stands(Standing::Absent)),
+            Loaded::Found(record) => record,
             Loaded::Ended(_) => {
-                reject(Rejection::Ended);
-                return Ok(Judged::Stands(Standing::Ended));
+                self.reject(claim, token, Rejection::Ended, Standing::Ended);
+                return Ok(None);
             }
             Loaded::Absent => {
-                reject(Rejection::Unknown);
-                return Ok(Judged::Stands(Standing::Absent));
+                self.reject(claim, token, Rejection::Unknown, Standing::Absent);
+                return Ok(None);
             }
         };
+        if !engine.believes(&record, now)? {
+            claim.take(Standing::Absent, token);
+            return Ok(None);
+        }
         let (keys, grace) = (engine.authority_keys(), engine.policy.grace);
         let authority = &record.authority;
         // The grace bears the way here. What the handler did before it asked for the session doesn't count.
-        let arrived = self.arrived;
-        let presented = authority.examine_under(keys.as_deref(), &record.id, token.secret(), grace, arrived);
-        match presented {
-            Presented::Unknown => reject(Rejection::WrongSecret),
-            Presented::Superseded => reject(Rejection::Superseded),
-            Presented::Reused => return Ok(Judged::Stolen(record)),
-            Presented::Current | Presented::Successor | Presented::SteppedUp(_) | Presented::Previous => {}
+        match authority.examine_under(keys.as_deref(), &record.id, token.secret(), grace, self.arrived) {
+            Presented::Current => claim.hold(record, Seat::Current, token),
+            Presented::Successor => claim.hold(record, Seat::Successor, token),
+            Presented::SteppedUp(place) => claim.hold(record, Seat::SteppedUp(place), token),
+            Presented::Previous => claim.hold(record, Seat::Previous, token),
+            Presented::Unknown => self.reject(claim, token, Rejection::WrongSecret, Standing::Absent),
+            Presented::Superseded => {
+                self.reject(claim, token, Rejection::Superseded, Standing::Superseded);
+            }
+            Presented::Reused => return Ok(Some(record)),
         }
-        Ok(Judged::Stands(Standing::of(record, presented).unwrap_or(Standing::Ended)))
+        Ok(None)
+    }
+
+    #[cold]
+    fn reject(&self, claim: &mut Claim, token: &Token, rejection: Rejection, standing: Standing) {
+        self.engine.tell(EventKind::Rejected(rejection), Some(token.id()), None);
+        claim.take(standing, token);
     }
 
     /// Opens the session to the handler.
-    pub(crate) fn settle<'a>(
+    pub(crate) fn open<'a>(
         &self,
         state: &mut State,
-        claim: Claim,
         user_agent: impl IntoIterator<Item = &'a [u8]>,
         now: Timestamp,
     ) {
-        state.user_agent = match &claim.standing {
+        state.user_agent = match &state.claim.standing {
             Standing::Held { record, .. } if record.client.is_some() => None,
             _ => user_agent.into_iter().next().map(Client::copy_user_agent),
         };
-        (state.standing, state.presented, state.loaded_at) = (claim.standing, claim.presented, now);
-        self.open(state);
+        state.loaded_at = now;
+        self.ask(state);
     }
 
     /// Loads the session once more, for a handle that goes on after its commit. What the handle has been told to change
@@ -162,24 +181,32 @@ impl Shared {
         if let Some(carrier) = self.engine.carrier() {
             return self.recheck_carried(carrier);
         }
-        let (presented, now) = (self.state.lock().presented.clone(), self.engine.now());
-        let standing = match &presented {
-            Some(token) => {
-                let (deadline, kind) = (self.engine.deadline, self.engine.store.kind());
-                let looking = within(deadline, kind, self.look_up(token, now));
-                looking.await.inspect_err(|error| self.engine.tell_failure(error))?
-            }
-            None => Standing::Absent,
-        };
+        let (presented, now) = (self.state.lock().claim.presented.clone(), self.engine.now());
+        let mut claim = Claim::default();
+        if let Some(token) = &presented {
+            let (deadline, kind) = (self.engine.deadline, self.engine.store.kind());
+            let looking = within(deadline, kind, self.look_up(&mut claim, token, now));
+            looking.await.inspect_err(|error| self.engine.tell_failure(error))?;
+        }
         let mut state = self.state.lock();
         if state.intent.is_empty() {
-            (state.standing, state.loaded_at) = (standing, now);
+            (state.claim, state.loaded_at) = (claim, now);
         }
         Ok(())
     }
 }
 
 impl Engine {
+    /// The token in a cookie's value. What is none is told of, and costs no store call.
+    #[inline]
+    pub(crate) fn parse(&self, value: &[u8]) -> Option<Token> {
+        let token = Token::parse(value);
+        if token.is_none() && !value.is_empty() {
+            self.tell(EventKind::Rejected(Rejection::Malformed), None, None);
+        }
+        token
+    }
+
     /// Ends a session whose secret was stolen, if it is still as it was looked at: a login since then made the secret
     /// worthless, and the session is its owner's. Answers whether it has ended.
     fn end_stolen(
@@ -196,6 +223,7 @@ impl Engine {
         }
     }
 
+    #[cold]
     fn tell_reuse(&self, record: &Record, written: Written) -> bool {
         if written == Written::Conflict {
             return false;
@@ -208,18 +236,11 @@ impl Engine {
     }
 }
 
-/// What a presented token turned out to be.
-enum Judged {
-    Stands(Standing),
-    /// A secret that was rotated out came back after its grace: thief and owner can't be told apart, so the session
-    /// ends for both.
-    Stolen(Arc<Record>),
-}
-
-/// What a request's tokens come to.
+/// What a request's tokens come to. The first that is honoured settles it; until then the first counts that once was
+/// honoured, for its request mustn't create a session.
 pub(crate) struct Claim {
-    standing: Standing,
-    presented: Option<Token>,
+    pub(crate) standing: Standing,
+    pub(crate) presented: Option<Token>,
 }
 
 impl Default for Claim {
@@ -229,13 +250,18 @@ impl Default for Claim {
 }
 
 impl Claim {
-    /// Takes one more token in: the first that is honoured settles it. Until then the first counts that once was
-    /// honoured, for its request mustn't create a session.
-    pub(crate) fn is_settled_by(&mut self, standing: Standing, token: Token) -> bool {
-        let is_held = matches!(standing, Standing::Held { .. });
-        if is_held || matches!(self.standing, Standing::Absent) {
-            (self.standing, self.presented) = (standing, Some(token));
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.standing, Standing::Held { .. })
+    }
+
+    pub(crate) fn hold(&mut self, record: Arc<Record>, seat: Seat, token: &Token) {
+        self.standing = Standing::Held { record, seat };
+        self.presented = Some(token.clone());
+    }
+
+    pub(crate) fn take(&mut self, standing: Standing, token: &Token) {
+        if matches!(self.standing, Standing::Absent) {
+            (self.standing, self.presented) = (standing, Some(token.clone()));
         }
-        is_held
     }
 }

@@ -54,6 +54,7 @@ enum Progress {
 }
 
 impl Commit {
+    #[inline]
     pub(crate) fn done(result: Result<Outcome, Error>) -> Self {
         Self(Progress::Done(Some(result)))
     }
@@ -66,10 +67,14 @@ impl Commit {
 impl Future for Commit {
     type Output = Result<Outcome, Error>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            // Asked again after it was ready, which futures may answer as they like.
-            Progress::Done(result) => result.take().map_or(Poll::Pending, Poll::Ready),
+            Progress::Done(result) => match result.take() {
+                Some(result) => Poll::Ready(result),
+                // Asked again after it was ready, which futures may answer as they like.
+                None => Poll::Pending,
+            },
             Progress::Running(work) => Pin::new(work).poll(context),
         }
     }

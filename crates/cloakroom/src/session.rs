@@ -253,7 +253,7 @@ impl Session {
     /// to be served so ever sees this.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
-        matches!(self.shared.state.lock().standing, Standing::Degraded)
+        matches!(self.shared.state.lock().claim.standing, Standing::Degraded)
     }
 
     /// The session for a stream or a WebSocket that goes on when the response's head has been sent: a handle whose
@@ -264,17 +264,17 @@ impl Session {
         {
             let (mut state, ours) = (exchange.shared.state.lock(), self.shared.state.lock());
             state.loaded_at = ours.loaded_at;
-            state.standing = ours.standing.clone();
-            state.presented = ours.presented.clone();
+            state.claim.standing = ours.claim.standing.clone();
+            state.claim.presented = ours.claim.presented.clone();
             state.stamp = ours.stamp;
-            exchange.shared.open(&mut state);
+            exchange.shared.ask(&mut state);
         }
         Detached { session: Self::new(exchange.shared) }
     }
 
     fn open(&self) -> Result<MutexGuard<'_, State>, Error> {
         let state = self.shared.state.lock();
-        match (state.phase, &state.standing) {
+        match (state.phase, &state.claim.standing) {
             (Phase::Committed | Phase::Discarded, _) => Err(Error::committed()),
             (_, Standing::Degraded) => Err(Error::degraded()),
             _ => Ok(state),
@@ -289,7 +289,7 @@ impl Session {
 
 impl State {
     fn times(&self) -> Option<Times> {
-        self.record().and_then(|_| self.standing.times())
+        self.record().and_then(|_| self.claim.standing.times())
     }
 
     /// Whom the session belongs to, as the handler sees it.
@@ -375,11 +375,12 @@ impl Detached {
             state.intent = Intent::new(shared.engine.data_bytes_max);
             (commit, is_reading)
         };
-        if let Some(commit) = commit {
-            commit.await?;
-        }
+        let committed = match commit {
+            Some(commit) => commit.await.map(|_| ()),
+            None => Ok(()),
+        };
         let reloaded = shared.reload().await;
-        if is_reading { reloaded } else { Ok(()) }
+        if is_reading { committed.and(reloaded) } else { committed }
     }
 }
 
@@ -389,7 +390,7 @@ impl State {
         let Intent { login, step_up, rotate, then, .. } = &self.intent;
         let begins = then.as_ref().is_some_and(|then| !then.is_empty());
         let moves = login.is_some() || *step_up || *rotate;
-        is_carried || moves || begins || matches!(self.standing, Standing::Absent)
+        is_carried || moves || begins || matches!(self.claim.standing, Standing::Absent)
     }
 }
 

@@ -458,6 +458,7 @@ impl Engine {
     }
 
     /// As [`Engine::call`], of a store that [is immediate](Store::is_immediate).
+    #[inline]
     pub(crate) fn call_at_once<T>(&self, answer: Answer<'_, T>) -> Result<T, Error> {
         let waits = |_| Err(Error::invalid("a store that calls itself immediate made its caller wait"));
         let result = answer.now().unwrap_or_else(waits);

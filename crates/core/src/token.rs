@@ -21,6 +21,7 @@ use crate::{Error, hmac::Hmac, keyring::KeyId};
 /// # Ok::<(), cloakroom_core::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[repr(align(8))] // Copied as whole words, wherever it lies.
 pub struct SessionId([u8; 16]);
 
 impl SessionId {
@@ -65,6 +66,7 @@ impl FromStr for SessionId {
 ///
 /// There is no way to print it; `Debug` shows nothing of it.
 #[derive(Clone)]
+#[repr(align(8))]
 pub struct Secret([u8; 16]);
 
 impl Secret {
