@@ -11,7 +11,7 @@ use crate::{
     Error,
     client::Client,
     event::EventKind,
-    exchange::{Outcome, SetCookie, State},
+    exchange::{Outcome, SiteData, State},
     sessions::Engine,
     store::{Loaded, Revocation, Revoke, Tombstone, Written},
 };
@@ -31,6 +31,8 @@ pub(crate) struct Work {
     is_fresh: bool,
     /// What the store answered at once to the first change.
     answered: Option<Result<Written, Error>>,
+    /// What the browser is to forget, once the session has ended.
+    clear_site_data: Option<SiteData>,
 }
 
 /// How often a change is planned anew. Only writers in other processes cause more than two, and the deadline comes
@@ -153,6 +155,7 @@ impl Work {
             intent,
             is_fresh: false,
             answered,
+            clear_site_data: None,
         }
     }
 
@@ -281,6 +284,7 @@ impl Work {
         match self.apply(&Change::End(tombstone, record.version)).await? {
             Written::Stored => {
                 self.engine.tell(EventKind::Ended(reason), Some(record.id), record.subject.as_ref());
+                self.clear_site_data = self.engine.clears_site_data(reason);
                 Ok(self.done(cookie))
             }
             Written::Conflict => Ok(Step::Stale),
@@ -320,7 +324,8 @@ impl Work {
     }
 
     fn done(&self, cookie: Option<CookieChange>) -> Step {
-        Step::Done(self.engine.outcome(cookie))
+        let outcome = self.engine.outcome(cookie);
+        Step::Done(Outcome { clear_site_data: self.clear_site_data, ..outcome })
     }
 
     /// A login races with a revocation of all the subject's sessions. The session is the subject's by now: either the
@@ -448,13 +453,16 @@ impl Work {
 
 impl Engine {
     fn outcome(&self, cookie: Option<CookieChange>) -> Outcome {
-        let set_cookie = cookie.map(|change| {
-            SetCookie(match change {
-                CookieChange::Set(token, max_age) => self.cookie.set(&token, max_age),
-                CookieChange::Clear => self.cookie.clear(),
-            })
-        });
-        Outcome { set_cookie, was_loaded: true }
+        match cookie {
+            Some(CookieChange::Set(token, max_age)) => Outcome::with_cookie(self.cookie.set(&token, max_age)),
+            Some(CookieChange::Clear) => Outcome::with_cookie(self.cookie.clear()),
+            None => Outcome::unchanged(),
+        }
+    }
+
+    /// What the browser is to forget when a session ends by the request itself.
+    pub(crate) fn clears_site_data(&self, reason: EndReason) -> Option<SiteData> {
+        self.clear_site_data.filter(|_| reason == EndReason::Logout)
     }
 
     fn tell_replaced(&self, intent: &Intent, before: &Record, after: &Record, has_cookie: bool) {

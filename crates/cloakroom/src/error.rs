@@ -25,6 +25,7 @@ enum Kind {
     Unsupported,
     Corrupt,
     Entropy,
+    Refused,
 }
 
 impl Error {
@@ -96,6 +97,13 @@ impl Error {
         self.kind == Kind::Entropy
     }
 
+    /// The [data guard](crate::guard) refuses an entry: it has a name, or looks like something, that doesn't belong in a
+    /// session.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.kind == Kind::Refused
+    }
+
     /// The kind in one word.
     pub(crate) fn cause(&self) -> &'static str {
         match self.kind {
@@ -110,6 +118,7 @@ impl Error {
             Kind::Unsupported => "unsupported",
             Kind::Corrupt => "corrupt",
             Kind::Entropy => "entropy",
+            Kind::Refused => "refused",
         }
     }
 
@@ -127,7 +136,8 @@ impl Error {
             | Kind::KeyClash
             | Kind::Committed
             | Kind::Unsupported
-            | Kind::Corrupt => 500,
+            | Kind::Corrupt
+            | Kind::Refused => 500,
         }
     }
 
@@ -233,6 +243,8 @@ impl From<cloakroom_core::Error> for Error {
             Kind::Corrupt
         } else if error.is_entropy() {
             Kind::Entropy
+        } else if error.is_refused() {
+            Kind::Refused
         } else if error.is_anonymous() {
             Kind::Anonymous
         } else {

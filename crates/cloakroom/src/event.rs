@@ -1,6 +1,6 @@
 //! What happens to sessions, told to whoever listens.
 
-use cloakroom_core::{SessionId, Subject, Timestamp, exchange::EndReason};
+use cloakroom_core::{SessionId, Subject, Timestamp, exchange::EndReason, guard::Resemblance};
 
 /// Something that happened to a session. It names the session by its public id, and never holds a token, a secret or
 /// a stored value.
@@ -40,6 +40,13 @@ pub enum EventKind {
     /// Two requests at once each changed a session that travels in its cookie: the browser keeps the changes of the
     /// one whose response comes last.
     Overwritten,
+    /// A value that was to be stored looks like what doesn't belong in a session: see [`Guard`](crate::guard::Guard).
+    Suspicious {
+        /// The entry's name.
+        name: String,
+        /// What it looks like.
+        looks_like: Resemblance,
+    },
     /// A store call failed or came too late.
     StoreFailed {
         /// The kind of failure in one word, such as `unavailable` or `corrupt`.
@@ -90,6 +97,7 @@ impl EventKind {
             Self::Rejected(_) => "session.rejected",
             Self::Lost => "session.lost",
             Self::Overwritten => "session.overwritten",
+            Self::Suspicious { .. } => "session.suspicious",
             Self::StoreFailed { .. } => "store.failed",
         }
     }
@@ -110,6 +118,8 @@ impl EventKind {
             Self::Rejected(Rejection::UnknownKey) => "unknown_key",
             Self::Rejected(Rejection::Forged) => "forged",
             Self::Rejected(Rejection::Unkeyed) => "unkeyed",
+            Self::Suspicious { looks_like: Resemblance::CardNumber, .. } => "card_number",
+            Self::Suspicious { looks_like: Resemblance::PasswordHash, .. } => "password_hash",
             Self::StoreFailed { cause, .. } => *cause,
             Self::Created
             | Self::Changed
@@ -157,9 +167,10 @@ impl Listeners {
         now: impl Fn() -> Timestamp,
     ) {
         let (name, cause) = (kind.name(), kind.cause());
-        let error = match &kind {
-            EventKind::StoreFailed { error, .. } => Some(error.as_str()),
-            _ => None,
+        let (error, key) = match &kind {
+            EventKind::StoreFailed { error, .. } => (Some(error.as_str()), None),
+            EventKind::Suspicious { name, .. } => (None, Some(name.as_str())),
+            _ => (None, None),
         };
         macro_rules! trace {
             ($level:ident) => {
@@ -170,12 +181,13 @@ impl Listeners {
                     user.id = subject.map(Subject::as_str),
                     cause,
                     error,
+                    key,
                     "{name}"
                 )
             };
         }
         match &kind {
-            EventKind::StoreFailed { .. } | EventKind::Rejected(Rejection::Reused | Rejection::Forged) => {
+            EventKind::StoreFailed { .. } | EventKind::Suspicious { .. } | EventKind::Rejected(Rejection::Reused | Rejection::Forged) => {
                 trace!(WARN)
             }
             EventKind::Ended(_)

@@ -24,7 +24,7 @@ use crate::{
     store::Written,
 };
 
-pub use crate::outcome::{Commit, Outcome, SetCookie};
+pub use crate::outcome::{Commit, Outcome, SetCookie, SiteData};
 
 /// One request's session, from the cookie it came with to the cookie its response carries.
 ///
@@ -159,7 +159,7 @@ impl Exchange {
     pub fn commit(&self) -> Commit {
         let first = &self.shared.first;
         if first.compare_exchange(NOTHING, COMMITTED, Ordering::AcqRel, Ordering::Acquire) != Err(ASKED) {
-            return Commit::done(Ok(Outcome { set_cookie: None, was_loaded: false }));
+            return Commit::done(Ok(Outcome::untouched()));
         }
         self.shared.commit_open()
     }

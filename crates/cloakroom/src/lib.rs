@@ -37,6 +37,7 @@ mod deadline;
 mod error;
 pub mod event;
 pub mod exchange;
+pub mod guard;
 pub mod keyring;
 mod keys;
 mod load;

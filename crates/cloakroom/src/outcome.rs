@@ -19,11 +19,45 @@ pub struct Outcome {
     pub set_cookie: Option<SetCookie>,
     /// Whether the session was loaded, so that the response depends on the cookie (`Vary: Cookie`).
     pub was_loaded: bool,
+    /// What the browser is to forget, as the value of a `Clear-Site-Data` header: the visitor has logged out.
+    pub clear_site_data: Option<SiteData>,
 }
 
 impl Outcome {
+    #[inline]
+    pub(crate) fn untouched() -> Self {
+        Self { set_cookie: None, was_loaded: false, clear_site_data: None }
+    }
+
     pub(crate) fn unchanged() -> Self {
-        Self { set_cookie: None, was_loaded: true }
+        Self { was_loaded: true, ..Self::untouched() }
+    }
+
+    pub(crate) fn with_cookie(set_cookie: String) -> Self {
+        Self { set_cookie: Some(SetCookie(set_cookie)), ..Self::unchanged() }
+    }
+}
+
+/// What a browser keeps of a site besides its cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SiteData {
+    /// Its HTTP cache.
+    Cache,
+    /// What scripts stored: local and session storage, IndexedDB, service workers.
+    Storage,
+    /// Both.
+    CacheAndStorage,
+}
+
+impl SiteData {
+    /// The value of a `Clear-Site-Data` header.
+    #[must_use]
+    pub const fn as_header(self) -> &'static str {
+        match self {
+            Self::Cache => "\"cache\"",
+            Self::Storage => "\"storage\"",
+            Self::CacheAndStorage => "\"cache\", \"storage\"",
+        }
     }
 }
 

@@ -58,13 +58,13 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::is_too_large`] if the session would be, [`Error::is_value`] if the value can't be written as JSON,
-    /// [`Error::is_key_clash`], [`Error::is_committed`]; [`Error::is_unavailable`] if the session is degraded. Nothing
-    /// is changed then.
+    /// [`Error::is_refused`] by the data guard, [`Error::is_key_clash`], [`Error::is_committed`];
+    /// [`Error::is_unavailable`] if the session is degraded. Nothing is changed then.
     pub fn insert<T: Serialize + 'static>(&self, key: Key<T>, value: &T) -> Result<(), Error> {
-        self.shared.engine.keys.check(&key)?;
+        let json = self.admit(&key, value)?;
         let mut state = self.open()?;
         let (loaded, intent) = state.split();
-        Ok(intent.delta.insert(loaded, key, value)?)
+        Ok(intent.delta.insert_json(loaded, key, json)?)
     }
 
     /// Sets the value of a key that has none; `false` if it has one. Of several requests that do this at once one
@@ -73,10 +73,10 @@ impl Session {
     /// # Errors
     /// As for [`Session::insert`].
     pub fn insert_new<T: Serialize + 'static>(&self, key: Key<T>, value: &T) -> Result<bool, Error> {
-        self.shared.engine.keys.check(&key)?;
+        let json = self.admit(&key, value)?;
         let mut state = self.open()?;
         let (loaded, intent) = state.split();
-        Ok(intent.delta.insert_new(loaded, key, value)?)
+        Ok(intent.delta.insert_new_json(loaded, key, json)?)
     }
 
     /// Removes a key's value.
@@ -112,10 +112,11 @@ impl Session {
     where
         T: Default + Serialize + DeserializeOwned + 'static,
     {
-        self.shared.engine.keys.check(&key)?;
+        let engine = &*self.shared.engine;
+        let (used, name) = (engine.keys.admit(&key)?, key.clone());
         let mut state = self.open()?;
         let (loaded, intent) = state.split();
-        Ok(intent.delta.update(loaded, key, update)?)
+        Ok(intent.delta.update_if(loaded, key, update, |json| engine.look_at(used, name.name(), json))?)
     }
 
     /// Removes all values. The visitor stays logged in.
@@ -270,6 +271,14 @@ impl Session {
             exchange.shared.ask(&mut state);
         }
         Detached { session: Self::new(exchange.shared) }
+    }
+
+    fn admit<T: Serialize + 'static>(&self, key: &Key<T>, value: &T) -> Result<Vec<u8>, Error> {
+        let engine = &*self.shared.engine;
+        let used = engine.keys.admit(key)?;
+        let json = key.encode(value)?;
+        engine.look_at(used, key.name(), &json)?;
+        Ok(json)
     }
 
     fn open(&self) -> Result<MutexGuard<'_, State>, Error> {

@@ -19,9 +19,10 @@ use crate::{
     clock::{Clock, Entropy, Sources},
     deadline::within,
     event::{EventKind, Listeners, Subscriber},
-    exchange::Exchange,
+    exchange::{Exchange, SiteData},
+    guard::Guard,
     keyring::LiveRing,
-    keys::KeyTypes,
+    keys::{KeyTypes, Used},
     store::{Answer, EndReason, Index, Revocation, Revoke, Store, Summary, Tombstone, Written},
     sweep,
 };
@@ -57,6 +58,7 @@ pub(crate) struct Engine {
     pub(crate) keys: KeyTypes,
     pub(crate) keyed: Option<Keyed>,
     pub(crate) refuses_lost_changes: bool,
+    pub(crate) clear_site_data: Option<SiteData>,
     pub(crate) sweep_period: Duration,
     /// Where commits line up that met a conflict, by session: one that waits its turn meets no other from this
     /// process, so it needs one more attempt and not one for each of its rivals.
@@ -87,6 +89,8 @@ impl Sessions {
             sweep_period: Duration::from_secs(10),
             ring: None,
             unkeyed_until: Timestamp::ZERO,
+            guard: Guard::default(),
+            clear_site_data: None,
         }
     }
 
@@ -269,6 +273,8 @@ pub struct Builder {
     sweep_period: Duration,
     ring: Option<LiveRing>,
     unkeyed_until: Timestamp,
+    guard: Guard,
+    clear_site_data: Option<SiteData>,
 }
 
 impl Builder {
@@ -340,11 +346,26 @@ impl Builder {
         self
     }
 
-    /// Honours sessions that were stored without a key ring until this time, for an application that takes up a key
-    /// ring while it runs. The longest lifetime from now on is long enough. Until then, a session can still be planted.
-    /// Each becomes a keyed one with its next stored change.
+    /// Honours sessions that were stored without a key ring, as far as they end by this time, for an application that
+    /// takes up a key ring while it runs. The longest lifetime is long enough, counted from when the last node without
+    /// the ring stops. Until then, a session can still be planted, but for no longer than that. Each becomes a keyed one
+    /// with its next stored change.
     pub fn accept_unkeyed_until(mut self, time: Timestamp) -> Self {
         self.unkeyed_until = time;
+        self
+    }
+
+    /// What the data guard lets pass.
+    pub fn guard(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    /// Has browsers forget this of the site when a visitor logs out (`Clear-Site-Data`, of the W3C's draft of that name):
+    /// what the pages of somebody else's session left behind on a shared computer. Browsers take their time over it, so
+    /// it isn't asked of them by default. Cookies can't be chosen, for those of sibling applications would go too.
+    pub fn clear_site_data_at_logout(mut self, what: SiteData) -> Self {
+        self.clear_site_data = Some(what);
         self
     }
 
@@ -377,7 +398,8 @@ impl Builder {
             deadline: self.deadline,
             sources: self.sources,
             listeners: self.listeners,
-            keys: KeyTypes::default(),
+            keys: KeyTypes::new(self.guard),
+            clear_site_data: self.clear_site_data,
             keyed,
             refuses_lost_changes: self.refuses_lost_changes,
             sweep_period: self.sweep_period,
@@ -470,6 +492,19 @@ impl Engine {
 
     pub(crate) fn tell(&self, kind: EventKind, session: Option<SessionId>, subject: Option<&Subject>) {
         self.listeners.tell(kind, session, subject, || self.now());
+    }
+
+    /// Looks at a value that is to be stored.
+    pub(crate) fn look_at(
+        &self,
+        used: Option<&Used>,
+        name: &str,
+        json: &[u8],
+    ) -> Result<(), cloakroom_core::Error> {
+        if let Some(looks_like) = self.keys.admit_value(used, name, json)? {
+            self.tell(EventKind::Suspicious { name: name.to_owned(), looks_like }, None, None);
+        }
+        Ok(())
     }
 
     pub(crate) fn tell_failure(&self, error: &Error) {

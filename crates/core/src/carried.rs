@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Data, Error, Record, SessionId, Subject, Timestamp, Version, lifetime::Times,
+    Data, Error, Record, SessionId, Subject, Timestamp, Version, exchange, lifetime::Times,
     record::Authority, token::Verifier,
 };
 
@@ -73,11 +73,8 @@ pub const FIXED_BYTES_MAX: usize = 1 + 16 + 8 + 5 + 10 + 8 + 4 * 10 + 5 + (1 + 2
 
 /// Lets a planned change take effect at once: a secret that is to be seen first has no meaning where the whole session
 /// is in the cookie.
-pub fn settle(record: &mut Record) {
-    let step_ups = record.authority.history.as_ref().map_or(&[][..], |history| &history.step_ups);
-    if let Some(step_up) = step_ups.last() {
-        record.times = record.times.stepped_up(step_up.started);
-    }
+pub fn settle(record: &mut Record, now: Timestamp) {
+    exchange::promote(record, record.authority.newest(), now);
     record.authority = Authority::new(Verifier::NONE);
 }
 

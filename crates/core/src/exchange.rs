@@ -36,7 +36,8 @@ mod standing;
 
 use intent::Wish;
 pub use intent::{EndReason, Intent};
-use rotation::{add_step_up, add_successor, is_rotation_due, offer, promote};
+pub(crate) use rotation::promote;
+use rotation::{add_step_up, add_successor, is_rotation_due, offer};
 pub use standing::{Seat, Standing};
 
 /// What the decision needs to know of its surroundings.

@@ -9,7 +9,7 @@ use crate::{
 
 /// A secret that was handed out is seen for the first time, so the browser has it: what it replaces is on its way out.
 /// What was handed out later stays as it is.
-pub(super) fn promote(record: &mut Record, seat: Seat, now: Timestamp) {
+pub(crate) fn promote(record: &mut Record, seat: Seat, now: Timestamp) {
     let authority = &mut record.authority;
     let Some(history) = &mut authority.history else { return };
     match seat {
@@ -112,6 +112,16 @@ impl Authority {
             remember(&mut history.superseded, trace);
         }
         history.since = Timestamp::ZERO;
+    }
+
+    /// The seat of the secret that was handed out last, of those that weren't seen.
+    pub(crate) fn newest(&self) -> Seat {
+        let places = (0..u8::MAX).zip(self.history.iter().flat_map(|history| &history.step_ups));
+        match places.last() {
+            Some((place, _)) => Seat::SteppedUp(place),
+            None if self.is_pending() => Seat::Successor,
+            None => Seat::Current,
+        }
     }
 
     pub(super) fn step_up(&self, place: u8) -> Option<&StepUp> {
