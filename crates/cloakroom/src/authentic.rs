@@ -72,7 +72,7 @@ impl Engine {
         let rejection = match keyed.keys().examine(record) {
             Authenticity::Sound => return Ok(true),
             // Its next change binds it, for as long as it says: so it mustn't say longer than this time.
-            Authenticity::Unkeyed if record.times.end.max(now) <= keyed.unkeyed_until => return Ok(true),
+            Authenticity::Unkeyed if record.times.end <= keyed.unkeyed_until => return Ok(true),
             Authenticity::UnknownKey(id) if keyed.ring.may_be_behind(id) => {
                 let message = "a stored session's key isn't in the key ring yet, which is being read again";
                 return Err(Error::unavailable(message, id.to_string()));

@@ -81,22 +81,22 @@ impl Exchange {
     }
 
     pub(crate) fn arrived_at(engine: &Arc<Engine>, arrived: Timestamp) -> Self {
-        let state = State {
-            phase: Phase::Untouched,
-            loaded_at: Timestamp::ZERO,
-            claim: Claim::default(),
-            user_agent: None,
-            intent: Intent::new(engine.data_bytes_max),
-            stamp: Stamp::default(),
-            is_fading: false,
-        };
-        let shared = Shared {
-            engine: Arc::clone(engine),
-            arrived,
-            first: AtomicU8::new(NOTHING),
-            state: Mutex::new(state),
-        };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(Shared {
+                engine: Arc::clone(engine),
+                arrived,
+                first: AtomicU8::new(NOTHING),
+                state: Mutex::new(State {
+                    phase: Phase::Untouched,
+                    loaded_at: Timestamp::ZERO,
+                    claim: Claim::default(),
+                    user_agent: None,
+                    intent: Intent::new(engine.data_bytes_max),
+                    stamp: Stamp::default(),
+                    is_fading: false,
+                }),
+            }),
+        }
     }
 
     /// Whether this exchange is with these sessions.

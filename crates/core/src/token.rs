@@ -275,17 +275,16 @@ fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
 /// Strict base64url of 32 bytes, as four numbers. Every request with a session has one of these to read, and a decoder
 /// for any length writes its bytes in pieces that whoever reads them next has to wait for.
 fn decode_words(text: &[u8; Token::LENGTH]) -> Option<[u64; 4]> {
-    let mut seen = 0;
-    let mut number = |text: &[u8]| {
-        text.iter().fold(0, |number, character| {
+    let (mut numbers, mut seen) = ([0; 6], 0);
+    // Eight characters are 48 bits; the last three are 16 and two that must be zero.
+    for (number, characters) in numbers.iter_mut().zip(text.chunks(8)) {
+        for character in characters {
             let digit = DIGITS[usize::from(*character)];
             seen |= digit;
-            number << 6 | u64::from(digit)
-        })
-    };
-    // Eight characters are 48 bits; the last three are 16 and two that must be zero.
-    let [a, b, c, d, e] = [0, 8, 16, 24, 32].map(|at| number(&text[at..at + 8]));
-    let f = number(&text[40..]);
+            *number = *number << 6 | u64::from(digit);
+        }
+    }
+    let [a, b, c, d, e, f] = numbers;
     let is_canonical = seen < NO_DIGIT && f & 0b11 == 0;
     is_canonical.then_some([a << 16 | b >> 32, b << 32 | c >> 16, c << 48 | d, e << 16 | f >> 2])
 }

@@ -55,17 +55,27 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let above = request.extensions().get::<Handle>();
-        if above.is_some_and(|handle| handle.exchange.is_of(&self.sessions)) {
-            return ResponseFuture::new(self.inner.call(request), None, true);
-        }
+        let is_safe = request.method().is_safe();
+        let exchange = self.begin(&mut request);
+        ResponseFuture::new(self.inner.call(request), exchange, is_safe)
+    }
+}
+
+impl<S> SessionService<S> {
+    /// Begins an exchange for the request, unless a layer above did.
+    fn begin<B>(&self, request: &mut Request<B>) -> Option<Exchange> {
         let exchange = self.sessions.begin();
         let login = self.login_path.clone();
         let login = login.map(|path| Arc::new(Login { path, asked_for: request.uri().clone() }));
-        let handle = Handle { exchange: exchange.clone(), login };
-        let is_safe = request.method().is_safe();
-        request.extensions_mut().insert(handle);
-        ResponseFuture::new(self.inner.call(request), Some(exchange), is_safe)
+        let extensions = request.extensions_mut();
+        let above = extensions.insert(Handle { exchange: exchange.clone(), login });
+        if let Some(above) = above
+            && above.exchange.is_of(&self.sessions)
+        {
+            extensions.insert(above);
+            return None;
+        }
+        Some(exchange)
     }
 }
 

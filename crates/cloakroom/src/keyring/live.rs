@@ -87,8 +87,11 @@ impl LiveRing {
     /// # Errors
     /// What [`RingSource::load`] answers.
     pub async fn open(source: impl RingSource) -> Result<Self, Error> {
+        let began = Instant::now();
         let ring = source.load().await?;
-        Ok(Self::of(Box::new(source), ring))
+        let live = Self::of(Box::new(source), ring);
+        live.shared.met.lock().last_good_read = Some(began);
+        Ok(live)
     }
 
     /// A ring that never changes.

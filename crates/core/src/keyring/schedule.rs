@@ -224,6 +224,29 @@ mod tests {
         }
     }
 
+    /// Bug: a primary that others know couldn't be removed from a full ring. Cause: its replacement was added first. Mend:
+    /// it is removed first, and a ring that can't be made stays as it was.
+    #[test]
+    fn a_compromised_primary_of_a_full_ring_is_replaced() {
+        let schedule = Schedule::for_lifetime(DAY).unwrap();
+        let (id, material) = fresh(u32::MAX);
+        let mut now = Timestamp::ZERO;
+        let mut ring = KeyRing::new(id, material.clone(), now).unwrap();
+        assert!(ring.remove_compromised(id, (KeyId::from_bytes([7; 4]), material), now).is_err(), "the same");
+        for n in 1..KeyRing::KEYS_MAX as u32 {
+            let (id, material) = fresh(n);
+            ring.publish(id, material, now).unwrap();
+            now = now + HOUR;
+            ring.promote(id, now, &schedule).unwrap();
+        }
+        let (old, (new, material)) = (ring.primary().id(), fresh(0x0100_0000));
+        assert!(ring.remove_compromised(old, (old, material.clone()), now).is_err());
+        assert_eq!(ring.primary().id(), old);
+        ring.remove_compromised(old, (new, material), now).unwrap();
+        assert_eq!((ring.primary().id(), ring.keys().len()), (new, KeyRing::KEYS_MAX));
+        assert!(ring.key(old).is_none());
+    }
+
     #[test]
     fn impossible_schedules_are_refused() {
         assert!(Schedule::new(HOUR, HOUR, DAY).is_err());
