@@ -460,6 +460,7 @@ impl Subjects {
         }
     }
 
+    /// Forgets the notes whose time is over.
     fn drop_revocations(&mut self, now: Timestamp) {
         while let Some((at, _)) = self.revoked.front()
             && now.since(*at) >= REVOCATION_KEPT
@@ -473,5 +474,35 @@ impl Subjects {
                 None => entry.get_mut().revocation = None,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::EndReason;
+
+    /// Bug: "sign out my other devices", pressed in a loop, grew without limit. Cause: each revocation took a place in the
+    /// queue, though a subject has one note. Mend: so each subject has one place.
+    #[test]
+    fn a_subjects_revocations_take_one_place_however_many_there_are() {
+        let (mut subjects, ada) = (Subjects::default(), Subject::new("ada").unwrap());
+        let at = |seconds| Timestamp::ZERO + Duration::from_secs(seconds);
+        for seconds in 0..1_000 {
+            let revocation = Revocation {
+                at: at(seconds),
+                except: None,
+                reason: EndReason::Revoked,
+                version: Version::from_write_id(seconds),
+                tombstones_expire: at(seconds),
+            };
+            subjects.note(&ada, revocation);
+        }
+        assert_eq!(subjects.revoked.len(), 1);
+        let day = REVOCATION_KEPT.as_secs();
+        subjects.drop_revocations(at(day + 998));
+        assert_eq!((subjects.revoked.len(), subjects.by_name.len()), (1, 1), "the last is younger");
+        subjects.drop_revocations(at(day + 999));
+        assert_eq!((subjects.revoked.len(), subjects.by_name.len()), (0, 0));
     }
 }
