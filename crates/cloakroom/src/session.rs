@@ -179,7 +179,8 @@ impl Session {
 
     /// Notes that the subject has proved again who they are, before something sensitive. The response carries a new
     /// token, whose [`Session::authenticated_at`] is now; the old one stays good, at its old level, until the new
-    /// one is first seen, so a lost response logs nobody out.
+    /// one is first seen, so a lost response logs nobody out. (Where sessions travel in their cookies, it stays good for
+    /// a grace.)
     ///
     /// # Errors
     /// [`Error::is_anonymous`] without an authenticated session; as for [`Session::login`].

@@ -21,8 +21,8 @@ pub struct Policy {
     /// time a response can take to reach the browser: [`Policy::check`] asks for twice the grace.
     pub rotation_period: Option<Duration>,
     /// How long a replaced secret is still served, and how long an ended session is remembered as ended. It must be
-    /// longer than the longest time between a browser's sending a request and its session being loaded, plus the
-    /// difference between the clocks of all nodes.
+    /// longer than the longest time between a browser's sending a request and its arrival, plus the difference between
+    /// the clocks of all nodes.
     pub grace: Duration,
     /// How far the clocks of all nodes may be apart. A login on one node that races with the end of its subject's
     /// sessions on another is told from a later one by their clocks: the end covers what arrived up to so much later,
