@@ -28,8 +28,8 @@ pub(crate) struct Driver {
 
 pub(crate) const ALL: &[Kind] = &[
     Kind { schemes: &["memory"], form: "memory:", feature: "", driver: Some(MEMORY) },
-    Kind { schemes: &["dynamodb"], form: "dynamodb://TABLE", feature: "dynamodb", driver: DYNAMODB_IF_BUILT },
     Kind { schemes: &["sqlite"], form: "sqlite:PATH", feature: "sqlite", driver: SQLITE_IF_BUILT },
+    Kind { schemes: &["dynamodb"], form: "dynamodb://TABLE", feature: "dynamodb", driver: DYNAMODB_IF_BUILT },
     Kind {
         schemes: &["sealed"],
         form: "sealed:?keys=FILE&revocations=URL",
