@@ -147,6 +147,15 @@ impl Exchange {
         }
     }
 
+    /// For adapters, when the response's head is ready: whether the session was asked for. If it wasn't, there is
+    /// nothing to commit, the response says nothing of a session, and whoever asks for it from here on can't change it.
+    #[must_use]
+    #[inline]
+    pub fn needs_commit(&self) -> bool {
+        let first = &self.shared.first;
+        first.compare_exchange(NOTHING, COMMITTED, Ordering::AcqRel, Ordering::Acquire) == Err(ASKED)
+    }
+
     /// Stores what the handler changed, and answers what the response has to carry. From here on, changing the session
     /// is an error.
     ///
@@ -155,10 +164,8 @@ impl Exchange {
     ///
     /// The future's error says that the request's changes are not stored: its response must be replaced by one of
     /// [`Error::status`], without a cookie.
-    #[inline]
     pub fn commit(&self) -> Commit {
-        let first = &self.shared.first;
-        if first.compare_exchange(NOTHING, COMMITTED, Ordering::AcqRel, Ordering::Acquire) != Err(ASKED) {
+        if !self.needs_commit() {
             return Commit::done(Ok(Outcome::untouched()));
         }
         self.shared.commit_open()

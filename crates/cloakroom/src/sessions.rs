@@ -224,7 +224,12 @@ impl Subjects {
     /// # Errors
     /// [`Error::is_unavailable`] if the store fails.
     pub async fn end_started_before(&self, instant: Timestamp) -> Result<(), Error> {
-        self.engine.call(self.engine.index()?.end_started_before(instant, self.engine.now())).await
+        let now = self.engine.now();
+        self.engine.call(self.engine.index()?.end_started_before(instant, now)).await?;
+        if instant <= now {
+            self.engine.wait_until_later_than(instant).await;
+        }
+        Ok(())
     }
 }
 

@@ -276,14 +276,17 @@ fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
 /// for any length writes its bytes in pieces that whoever reads them next has to wait for.
 fn decode_words(text: &[u8; Token::LENGTH]) -> Option<[u64; 4]> {
     let (mut numbers, mut seen) = ([0; 6], 0);
+    let mut add = |number: &mut u64, character: u8| {
+        let digit = DIGITS[usize::from(character)];
+        seen |= digit;
+        *number = *number << 6 | u64::from(digit);
+    };
     // Eight characters are 48 bits; the last three are 16 and two that must be zero.
-    for (number, characters) in numbers.iter_mut().zip(text.chunks(8)) {
-        for character in characters {
-            let digit = DIGITS[usize::from(*character)];
-            seen |= digit;
-            *number = *number << 6 | u64::from(digit);
-        }
+    let (eights, last) = text.as_chunks::<8>();
+    for (number, eight) in numbers.iter_mut().zip(eights) {
+        eight.iter().for_each(|character| add(number, *character));
     }
+    last.iter().for_each(|character| add(&mut numbers[5], *character));
     let [a, b, c, d, e, f] = numbers;
     let is_canonical = seen < NO_DIGIT && f & 0b11 == 0;
     is_canonical.then_some([a << 16 | b >> 32, b << 32 | c >> 16, c << 48 | d, e << 16 | f >> 2])

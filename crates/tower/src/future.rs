@@ -55,7 +55,8 @@ where
             };
         }
         let response = ready!(this.inner.poll(context))?;
-        let Some(exchange) = this.exchange.take() else { return Poll::Ready(Ok(response)) };
+        let exchange = this.exchange.take().filter(Exchange::needs_commit);
+        let Some(exchange) = exchange else { return Poll::Ready(Ok(response)) };
         let mut commit = exchange.commit();
         match Pin::new(&mut commit).poll(context) {
             Poll::Ready(committed) => Poll::Ready(Ok(finish(committed, response, *this.is_safe))),

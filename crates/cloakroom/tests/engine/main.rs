@@ -4,6 +4,7 @@
 
 mod alarms;
 mod browser;
+mod clocks;
 mod detached;
 mod events;
 mod faults;
