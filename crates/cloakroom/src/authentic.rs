@@ -65,7 +65,7 @@ impl Engine {
     /// # Errors
     /// [`Error::is_unavailable`] if this program may not have heard of the record's key yet; [`Error::is_invalid`] if
     /// the record was stored with a key ring and these sessions have none.
-    pub(crate) fn believes(&self, record: &Record, now: Timestamp) -> Result<bool, Error> {
+    pub(crate) fn believes(&self, record: &Record) -> Result<bool, Error> {
         let Some(keyed) = &self.keyed else {
             return if record.authority.is_keyed() { Err(without_ring()) } else { Ok(true) };
         };

@@ -394,7 +394,7 @@ impl Work {
         let (Some(began), Some(presented)) = (&self.began, &self.presented) else { return Ok(()) };
         let (now, grace) = (self.engine.now(), self.engine.policy.grace);
         self.standing = match self.engine.store.load(began.id, now).await? {
-            Loaded::Found(fresh) if self.engine.believes(&fresh, now)? => {
+            Loaded::Found(fresh) if self.engine.believes(&fresh)? => {
                 let keys = self.engine.authority_keys();
                 Standing::recheck(fresh, began, presented.secret(), keys.as_deref(), grace, now)
             }

@@ -85,7 +85,7 @@ impl Shared {
                 *now = engine.now();
                 loaded = engine.call_at_once(store.load(token.id(), *now))?;
             }
-            let Some(stolen) = self.judge(claim, token, loaded, *now)? else { return Ok(()) };
+            let Some(stolen) = self.judge(claim, token, loaded)? else { return Ok(()) };
             let tombstone = engine.tombstone(stolen.id, EndReason::Reuse, *now)?;
             let written = engine.call_at_once(store.end(tombstone, Some(stolen.version), *now))?;
             if engine.tell_reuse(&stolen, written) {
@@ -99,7 +99,7 @@ impl Shared {
     async fn look_up(&self, claim: &mut Claim, token: &Token, now: Timestamp) -> Result<(), Error> {
         for _ in 0..ATTEMPTS_MAX {
             let loaded = self.engine.store.load(token.id(), now).await?;
-            let Some(stolen) = self.judge(claim, token, loaded, now)? else { return Ok(()) };
+            let Some(stolen) = self.judge(claim, token, loaded)? else { return Ok(()) };
             // A thief who hangs up doesn't stop the alarm.
             if ToItsEnd::new(self.engine.end_stolen(stolen, now)).await? {
                 claim.take(Standing::Ended, token);
@@ -119,7 +119,6 @@ impl Shared {
         claim: &mut Claim,
         token: &Token,
         loaded: Loaded,
-        now: Timestamp,
     ) -> Result<Option<Arc<Record>>, Error> {
         let engine = &*self.engine;
         let record = match loaded {
@@ -133,7 +132,7 @@ impl Shared {
                 return Ok(None);
             }
         };
-        if !engine.believes(&record, now)? {
+        if !engine.believes(&record)? {
             claim.take(Standing::Absent, token);
             return Ok(None);
         }

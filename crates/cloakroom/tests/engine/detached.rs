@@ -44,8 +44,10 @@ impl Setting {
 #[tokio::test]
 async fn a_commit_is_what_it_stored_whatever_comes_after() {
     let setting = detached().await;
-    for fault in [Fault::Refused, Fault::HangBefore] {
+    // The second commit begins with what the first couldn't load, and loads that itself.
+    for (loads, fault) in [(0, Fault::Refused), (1, Fault::HangBefore)] {
         setting.count();
+        setting.store.pass_next(Op::Load, loads);
         setting.store.fail_next(Op::Load, fault);
         setting.detached.commit().await.unwrap();
         setting.store.heal();

@@ -83,12 +83,11 @@ async fn a_logout_clears_what_was_asked_for_and_nothing_else_does() {
         visits.push(outcome.unwrap().clear_site_data);
     }
     assert_eq!(visits, [None, None]);
-    let flash = Key::<&str>::new("flash");
     for says_goodbye in [true, false] {
         let outcome = browser.visit(&sessions, |session| {
             session.logout().unwrap();
             if says_goodbye {
-                session.insert(flash, &"goodbye").unwrap();
+                session.insert(Key::<&str>::new("flash"), &"goodbye").unwrap();
             }
         });
         let cleared = outcome.await.unwrap().clear_site_data;

@@ -109,12 +109,12 @@ async fn a7_4_3_a_login_can_end_the_others() {
 
     let mut refused = Browser::default();
     let (exchange, session) = refused.request(&sessions).await;
-    let note = cloakroom::Key::<u8>::new("n");
+    const NOTE: cloakroom::Key<u8> = cloakroom::Key::new("n");
     clock.advance(Duration::from_millis(10));
     session.login_ending_others(subject("ada")).unwrap();
-    session.insert(note, &1).unwrap();
+    session.insert(NOTE, &1).unwrap();
     refused.receive(&exchange.commit().await.unwrap());
-    assert_eq!(refused.request(&sessions).await.1.get(note).unwrap(), Some(1));
+    assert_eq!(refused.request(&sessions).await.1.get(NOTE).unwrap(), Some(1));
     assert_eq!(living(&sessions, &browsers).await, [false, false, false, true]);
 
     // Over somebody else's session, and after a logout: it is the session that begins which stays.

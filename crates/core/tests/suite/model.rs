@@ -185,6 +185,7 @@ impl Model {
         };
         let session = self.sessions.get_mut(&record.id).expect("only what was created is replaced");
         assert_eq!(session.ended, None, "an ended session was changed");
+        assert!(!session.is_surely_dead(event.now), "a change brought a session back");
         session.used = event.now;
         if let Some(subject) = ask.logs_in {
             assert!(before.authority.epoch() < record.authority.epoch());
@@ -222,9 +223,11 @@ impl Model {
         event: &Event<'_>,
         id: SessionId,
         at: Timestamp,
+        is_noted: bool,
         cookie: Option<&CookieChange>,
     ) {
         let session = self.sessions.get_mut(&id).expect("only what was created is used");
+        assert!(!is_noted || !session.is_surely_dead(event.now), "activity brought a session back");
         session.used = session.used.max(at);
         if let Some(CookieChange::Set(token, _)) = cookie {
             assert_eq!(session.pending.as_ref(), Some(&token.expose()));

@@ -161,7 +161,7 @@ pub(crate) fn any_ask() -> impl Strategy<Value = Ask> {
 
 pub(crate) fn events<A: Strategy<Value = Ask>>(
     ask: A,
-    pub(crate) browsers: usize,
+    browsers: usize,
     length: usize,
 ) -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![

@@ -451,7 +451,8 @@ impl World {
     ) -> Option<Answer> {
         let InFlight { browser, ask, token, .. } = &self.requests[request.0];
         let (browser, token) = (*browser, token.as_ref());
-        let event = Event { number: request.0, browser, ask, token, arrived: work.arrived, now };
+        let (number, arrived, at) = (request.0, work.arrived, now);
+        let event = Event { number, browser, ask, token, arrived, now: self.clock(request) };
         let Ok(Plan { action, cookie }) = planned else {
             return Some(Answer { done: Done::Failed, cookie: Cookie::Untouched });
         };
@@ -499,7 +500,8 @@ impl World {
         if let (Done::Nothing | Done::Touched, Some((id, _))) = (done, held)
             && matches!(self.store.load(id, now, self.policy.grace), Found::Alive(_))
         {
-            self.model.used(&event, id, now, cookie.as_ref());
+            let is_noted = done == Done::Touched;
+            self.model.used(&event, id, at, is_noted, cookie.as_ref());
         }
         let cookie = match cookie {
             None => Cookie::Untouched,
