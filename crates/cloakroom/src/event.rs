@@ -187,7 +187,9 @@ impl Listeners {
             };
         }
         match &kind {
-            EventKind::StoreFailed { .. } | EventKind::Suspicious { .. } | EventKind::Rejected(Rejection::Reused | Rejection::Forged) => {
+            EventKind::StoreFailed { .. }
+            | EventKind::Suspicious { .. }
+            | EventKind::Rejected(Rejection::Reused | Rejection::Forged) => {
                 trace!(WARN)
             }
             EventKind::Ended(_)

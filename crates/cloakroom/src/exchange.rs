@@ -120,7 +120,8 @@ impl Exchange {
         if shared.engine.loads_at_once() {
             shared.load_at_once(cookies, user_agent)?;
         } else if !shared.state.lock().is_loaded() {
-            let tokens: Vec<_> = shared.engine.cookie.values(cookies).filter_map(|value| shared.engine.parse(value)).collect();
+            let tokens: Vec<_> =
+                shared.engine.cookie.values(cookies).filter_map(|value| shared.engine.parse(value)).collect();
             let (deadline, kind) = (shared.engine.deadline, shared.engine.store.kind());
             let loading = Box::pin(within(deadline, kind, shared.load(tokens, user_agent)));
             loading.await.inspect_err(|error| shared.engine.tell_failure(error))?;
@@ -227,16 +228,18 @@ impl Shared {
                 Commit::done(Ok(Outcome::unchanged()))
             }
             Ok(plan) if self.engine.is_carried => self.commit_carried(state, now, plan),
-            Ok(plan) => match replace_at_once(&self.engine, &state.claim.standing, &state.intent, plan, now) {
-                Ok(outcome) => {
-                    state.intent = Intent::new(self.engine.data_bytes_max);
-                    Commit::done(Ok(outcome))
+            Ok(plan) => {
+                match replace_at_once(&self.engine, &state.claim.standing, &state.intent, plan, now) {
+                    Ok(outcome) => {
+                        state.intent = Intent::new(self.engine.data_bytes_max);
+                        Commit::done(Ok(outcome))
+                    }
+                    Err(begun) => {
+                        let work = self.work(state, now, begun.answered);
+                        self.run(work, Some(begun.plan))
+                    }
                 }
-                Err(begun) => {
-                    let work = self.work(state, now, begun.answered);
-                    self.run(work, Some(begun.plan))
-                }
-            },
+            }
         }
     }
 

@@ -114,12 +114,7 @@ impl Shared {
     /// Answers the record of a secret that was rotated out and came back after its grace: thief and owner can't be told
     /// apart, so the session is to end for both.
     #[inline]
-    fn judge(
-        &self,
-        claim: &mut Claim,
-        token: &Token,
-        loaded: Loaded,
-    ) -> Result<Option<Arc<Record>>, Error> {
+    fn judge(&self, claim: &mut Claim, token: &Token, loaded: Loaded) -> Result<Option<Arc<Record>>, Error> {
         let engine = &*self.engine;
         let record = match loaded {
             Loaded::Found(record) => record,

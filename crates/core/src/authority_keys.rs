@@ -188,7 +188,11 @@ impl VerifierKeys {
             None if self.pending != KeyId::NONE => return None,
             None => {}
         }
-        history.step_ups.iter_mut().zip(&self.step_ups).for_each(|(step_up, key)| step_up.verifier.set_key(*key));
+        history
+            .step_ups
+            .iter_mut()
+            .zip(&self.step_ups)
+            .for_each(|(step_up, key)| step_up.verifier.set_key(*key));
         history.rotated.iter_mut().zip(&self.rotated).for_each(|(rotated, key)| rotated.trace.set_key(*key));
         history.superseded.iter_mut().zip(&self.superseded).for_each(|(trace, key)| trace.set_key(*key));
         Some(())

@@ -136,12 +136,7 @@ impl Delta {
     ///
     /// # Errors
     /// As for [`Delta::insert_json`].
-    pub fn insert_new_json<T>(
-        &mut self,
-        loaded: &Data,
-        key: Key<T>,
-        value: Vec<u8>,
-    ) -> Result<bool, Error> {
+    pub fn insert_new_json<T>(&mut self, loaded: &Data, key: Key<T>, value: Vec<u8>) -> Result<bool, Error> {
         if self.get(loaded, key.name()).is_some() {
             return Ok(false);
         }

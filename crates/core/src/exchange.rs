@@ -290,8 +290,7 @@ fn keep(record: &Record, seat: Seat, intent: &Intent, at: &mut Circumstances<'_>
         return Ok(Plan::only(Action::Refuse));
     };
     let is_promoted = seat.is_new();
-    let is_rotated =
-        seat != Seat::Previous && is_due(&next) && add_successor(&mut next, at)?;
+    let is_rotated = seat != Seat::Previous && is_due(&next) && add_successor(&mut next, at)?;
     let cookie = offer(&next, seat, intent, at);
     if intent.lifetime.is_some() && cookie.is_some() && next.subject.is_some() && !next.authority.is_pending()
     {

@@ -183,7 +183,8 @@ mod tests {
             }
         }
         assert_eq!(resemblance(b"{\"n\":4111111111111111}"), Some(Resemblance::CardNumber));
-        let hashes = ["$2y$10$abc", "$argon2id$v=19$m=65536", "pbkdf2_sha256$600000$salt$hash", "$6$salt$hash"];
+        let hashes =
+            ["$2y$10$abc", "$argon2id$v=19$m=65536", "pbkdf2_sha256$600000$salt$hash", "$6$salt$hash"];
         for hash in hashes {
             let json = format!(r#"{{"user":{{"hash":"{hash}"}}}}"#);
             assert_eq!(resemblance(json.as_bytes()), Some(Resemblance::PasswordHash), "{json}");

@@ -251,7 +251,9 @@ impl KeyRing {
         if removed.state == State::Primary {
             let (new, material) = replacement;
             if new == id || material.is_same(&removed.material) {
-                return Err(Error::invalid(format!("the key {id} can't be replaced by itself: draw another")));
+                return Err(Error::invalid(format!(
+                    "the key {id} can't be replaced by itself: draw another"
+                )));
             }
             let time = whole_second(now);
             ring.add(Key { id: new, material, state: State::Pending, created: time, since: time })?;

@@ -326,16 +326,8 @@ fn hash(parts: [&[u8; 16]; 3]) -> [u8; 16] {
 const MESSAGE_BITS: u16 = 3 * 16 * 8;
 
 /// FIPS 180-4, section 5.3.3.
-const SHA_256_START: [u32; 8] = [
-    0x6a09_e667,
-    0xbb67_ae85,
-    0x3c6e_f372,
-    0xa54f_f53a,
-    0x510e_527f,
-    0x9b05_688c,
-    0x1f83_d9ab,
-    0x5be0_cd19,
-];
+const SHA_256_START: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 #[cfg(test)]
 mod tests {

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use cloakroom::{
-    Key, MemoryStore, Policy, Sessions, clock::ManualClock, event::EventKind, store::EndReason,
-};
+use cloakroom::{Key, MemoryStore, Policy, Sessions, clock::ManualClock, event::EventKind, store::EndReason};
 use cloakroom_store_test::{Fault, FaultyStore, Op};
 
 use crate::browser::{Browser, Recorder, subject};
@@ -274,7 +272,10 @@ async fn a_failure_is_told_once_and_a_refusal_is_not_asked_for_again() {
         setting.store.heal();
         assert_eq!(setting.store.calls(Op::Replace), calls);
         let told = setting.recorder.kinds();
-        assert!(matches!(&told[..], [kind] if (kind.name(), kind.cause()) == ("store.failed", cause)), "{told:?}");
+        assert!(
+            matches!(&told[..], [kind] if (kind.name(), kind.cause()) == ("store.failed", cause)),
+            "{told:?}"
+        );
     }
 }
 
@@ -285,7 +286,8 @@ async fn loading_has_one_deadline_for_all_cookies() {
     let store = FaultyStore::new(MemoryStore::new());
     let sessions = Sessions::builder(store.clone()).build().unwrap();
     store.fail_always(Op::Load, Fault::Delay(Duration::from_millis(4_900)));
-    let cookies: Vec<_> = ["A", "B", "C"].map(|letter| format!("__Host-session={}A", letter.repeat(42))).into();
+    let cookies: Vec<_> =
+        ["A", "B", "C"].map(|letter| format!("__Host-session={}A", letter.repeat(42))).into();
     let browser = Browser { cookie: Some(cookies.join("; ")) };
     let began = tokio::time::Instant::now();
     let error = browser.load(&sessions.begin()).await.unwrap_err();

@@ -249,7 +249,8 @@ fn timeouts_set_while_a_step_up_is_out_are_kept_when_it_is_seen() {
         let (out, sent) = planner.replace(&record, &token, &Intent { step_up: true, ..planner.intent() });
         let arrived = planner.arrived;
         planner.wait(MINUTE);
-        let (out, none) = planner.replace(&out, &token, &Intent { lifetime: Some(asked), ..planner.intent() });
+        let (out, none) =
+            planner.replace(&out, &token, &Intent { lifetime: Some(asked), ..planner.intent() });
         assert!(none.is_none(), "S0 could arrive behind the step-up's");
         let (seen, _) = planner.replace(&out, &sent.unwrap(), &planner.intent());
         assert_eq!((seen.times.started, seen.times.lifetime()), (arrived, asked));

@@ -22,7 +22,9 @@ pub(crate) enum Turn {
     /// One of those that were loaded is committed.
     Commit(usize),
     /// The next response arrives, or is lost.
-    Deliver { is_lost: bool },
+    Deliver {
+        is_lost: bool,
+    },
     Wait(Duration),
 }
 

@@ -385,9 +385,10 @@ impl World {
             _ if is_logout && is_lost && Rule::ASupersededLogoutIsLost.is_broken() => {
                 Plan { action: Action::Nothing, cookie: Some(CookieChange::Clear) }
             }
-            Plan { action: Action::Replace { record, .. }, cookie: Some(CookieChange::Set(token, max_age)) }
-                if !work.intent.moves_authority() && Rule::TheOldIsGoodUntilTheNewIsSeen.is_broken() =>
-            {
+            Plan {
+                action: Action::Replace { record, .. },
+                cookie: Some(CookieChange::Set(token, max_age)),
+            } if !work.intent.moves_authority() && Rule::TheOldIsGoodUntilTheNewIsSeen.is_broken() => {
                 let seen = Standing::Held { record, seat: Seat::Successor };
                 let nothing = Intent::new(self.policy.record_bytes_max);
                 let plan = self.plan_as(&seen, &nothing, Some(token.secret()), work, now)?;
