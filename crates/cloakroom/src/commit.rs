@@ -3,34 +3,35 @@
 use std::{sync::Arc, time::Duration};
 
 use cloakroom_core::{
-    Record, SessionId, Subject, Timestamp, Token, Version,
+    Record, Timestamp, Token,
     exchange::{Action, Circumstances, CookieChange, EndReason, Intent, Plan, Standing, plan},
 };
 
 use crate::{
     Error,
+    change::Change,
     client::Client,
     event::EventKind,
     exchange::{Outcome, SiteData, State},
     sessions::Engine,
-    store::{Loaded, Revocation, Revoke, Tombstone, Written},
+    store::{Loaded, Written},
 };
 
 /// A request's commit: everything it needs, owned, so that it can outlive the request.
 pub(crate) struct Work {
-    engine: Arc<Engine>,
-    arrived: Timestamp,
-    now: Timestamp,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) arrived: Timestamp,
+    pub(crate) now: Timestamp,
     standing: Standing,
     /// The record whose authority the request began under.
     began: Option<Arc<Record>>,
     presented: Option<Token>,
     user_agent: Option<Box<[u8]>>,
-    intent: Intent,
+    pub(crate) intent: Intent,
     /// Whether the record was loaded again since the handler saw it.
     is_fresh: bool,
     /// What the store answered at once to the first change.
-    answered: Option<Result<Written, Error>>,
+    pub(crate) answered: Option<Result<Written, Error>>,
     /// What the browser is to forget, once the session has ended.
     clear_site_data: Option<SiteData>,
 }
@@ -38,9 +39,6 @@ pub(crate) struct Work {
 /// How often a change is planned anew. Only writers in other processes cause more than two, and the deadline comes
 /// first where they are that many.
 pub(crate) const ATTEMPTS_MAX: u32 = 64;
-
-/// How often one store call is made, if it fails.
-const CALLS_MAX: u32 = 3;
 
 enum Step {
     Done(Outcome),
@@ -328,68 +326,6 @@ impl Work {
         Step::Done(Outcome { clear_site_data: self.clear_site_data, ..outcome })
     }
 
-    /// A login races with a revocation of all the subject's sessions. The session is the subject's by now: either the
-    /// revocation ended it with the others, or its note is found here, and the session is withdrawn before any cookie is sent.
-    async fn confirm_login(&mut self, record: &Record) -> Result<(), Error> {
-        let Some(subject) = &record.subject else { return Ok(()) };
-        if let Some(revoke) = self.engine.store.revoke() {
-            let refusal = match self.last_revocation(revoke, subject).await {
-                Ok(Some(revocation)) if self.is_withdrawn(record.id, &revocation) => Some(Error::lost()),
-                Ok(_) if self.intent.last().ends_others => {
-                    self.engine.end_subject(subject, Some(record.id)).await.err()
-                }
-                Ok(_) => None,
-                Err(error) => Some(error),
-            };
-            if let Some(refusal) = refusal {
-                return Err(self.withdraw(record, refusal).await);
-            }
-        }
-        self.engine.tell(EventKind::Authenticated, Some(record.id), Some(subject));
-        Ok(())
-    }
-
-    /// Whether a revocation covers a login: it counts from when its request arrived, by this node's clock, and the
-    /// revocation from when it was made, by another's.
-    fn is_withdrawn(&self, id: SessionId, revocation: &Revocation) -> bool {
-        let until = revocation.at + self.engine.policy.clock_skew_max;
-        until >= self.arrived && revocation.except != Some(id)
-    }
-
-    async fn last_revocation(
-        &self,
-        revoke: &dyn Revoke,
-        subject: &Subject,
-    ) -> Result<Option<Revocation>, Error> {
-        let mut noted = revoke.last_revocation(subject, self.now).await;
-        for _ in 1..CALLS_MAX {
-            match noted {
-                Err(error) if error.is_unavailable() => self.engine.tell_failure(&error),
-                noted => return noted,
-            }
-            noted = revoke.last_revocation(subject, self.now).await;
-        }
-        noted
-    }
-
-    /// Ends a session that a login has just been given, before anybody holds its token.
-    async fn withdraw(&self, record: &Record, refusal: Error) -> Error {
-        let ended = match self.engine.tombstone(record.id, EndReason::Revoked, self.now) {
-            Ok(tombstone) => self.engine.store.end(tombstone, None, self.now).await,
-            Err(error) => Err(error),
-        };
-        match ended {
-            // Of a store that fails nobody is to read that the session was revoked.
-            Ok(_) if refusal.is_lost() => {
-                let (id, subject) = (Some(record.id), record.subject.as_ref());
-                self.engine.tell(EventKind::Ended(EndReason::Revoked), id, subject);
-                refusal
-            }
-            Ok(_) => refusal,
-            Err(error) => error,
-        }
-    }
-
     async fn reload(&mut self) -> Result<(), Error> {
         let (Some(began), Some(presented)) = (&self.began, &self.presented) else { return Ok(()) };
         let (now, grace) = (self.engine.now(), self.engine.policy.grace);
@@ -417,38 +353,6 @@ impl Work {
         tokio::time::sleep(Duration::from_micros(u64::from(u16::from_le_bytes(random)) % bound_us)).await;
         Ok(())
     }
-
-    /// Makes one change to the store. A call that fails may have been done all the same: then the stored stamp tells,
-    /// and where it can't, the failure stands and nothing is done twice.
-    async fn apply(&mut self, change: &Change<'_>) -> Result<Written, Error> {
-        let mut failure = None;
-        for _ in 0..CALLS_MAX {
-            let answer = match self.answered.take() {
-                Some(answer) => answer,
-                None => change.call(&self.engine, self.now).await,
-            };
-            let fate = match answer {
-                Ok(written) if failure.is_none() => return Ok(written),
-                Ok(Written::Stored) => Fate::Done,
-                // The store is well, and says no: asked again, it says the same.
-                Err(error) if !error.is_unavailable() => return Err(error),
-                answer => {
-                    failure = answer.err().or(failure);
-                    Box::pin(change.fate(&self.engine, self.now)).await
-                }
-            };
-            let written = match fate {
-                Fate::Done => Written::Stored,
-                Fate::Ended => Written::Gone,
-                Fate::NotDone => continue,
-                Fate::Unknown => break,
-            };
-            // A failure that stays is told where the request fails.
-            failure.iter().for_each(|failure| self.engine.tell_failure(failure));
-            return Ok(written);
-        }
-        Err(failure.unwrap_or_else(|| Error::contended(CALLS_MAX)))
-    }
 }
 
 impl Engine {
@@ -474,62 +378,6 @@ impl Engine {
             tell(EventKind::Authenticated);
         } else if has_cookie && intent.login.is_none() && intent.lifetime.is_none() {
             tell(EventKind::Rotated);
-        }
-    }
-}
-
-/// One change to the store.
-enum Change<'a> {
-    Create(&'a Arc<Record>),
-    Replace(&'a Arc<Record>, Version),
-    End(Tombstone, Version),
-}
-
-/// What became of a change whose answer was lost.
-enum Fate {
-    Done,
-    NotDone,
-    /// The session has ended since, by somebody else.
-    Ended,
-    /// It was changed since, over our change or without it: that can't be told.
-    Unknown,
-}
-
-impl Change<'_> {
-    async fn call(&self, engine: &Engine, now: Timestamp) -> Result<Written, Error> {
-        match self {
-            Self::Create(record) => engine.store.create(Arc::clone(record), now).await,
-            Self::Replace(record, expected) => engine.store.replace(Arc::clone(record), *expected, now).await,
-            Self::End(tombstone, expected) => engine.store.end(*tombstone, Some(*expected), now).await,
-        }
-    }
-
-    async fn fate(&self, engine: &Engine, now: Timestamp) -> Fate {
-        let Ok(loaded) = engine.store.load(self.id(), now).await else { return Fate::Unknown };
-        match (self, loaded) {
-            (Self::Create(record) | Self::Replace(record, _), Loaded::Found(stored))
-                if stored.version == record.version =>
-            {
-                Fate::Done
-            }
-            (Self::End(tombstone, _), Loaded::Ended(stored)) if stored.version == tombstone.version => {
-                Fate::Done
-            }
-            (Self::End(..), Loaded::Ended(_) | Loaded::Absent) => Fate::Ended,
-            (Self::Create(_), Loaded::Absent) => Fate::NotDone,
-            (Self::Replace(_, expected) | Self::End(_, expected), Loaded::Found(stored))
-                if stored.version == *expected =>
-            {
-                Fate::NotDone
-            }
-            _ => Fate::Unknown,
-        }
-    }
-
-    fn id(&self) -> SessionId {
-        match self {
-            Self::Create(record) | Self::Replace(record, _) => record.id,
-            Self::End(tombstone, _) => tombstone.id,
         }
     }
 }

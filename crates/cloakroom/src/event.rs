@@ -120,7 +120,7 @@ impl EventKind {
             Self::Rejected(Rejection::Unkeyed) => "unkeyed",
             Self::Suspicious { looks_like: Resemblance::CardNumber, .. } => "card_number",
             Self::Suspicious { looks_like: Resemblance::PasswordHash, .. } => "password_hash",
-            Self::StoreFailed { cause, .. } => *cause,
+            Self::StoreFailed { cause, .. } => cause,
             Self::Created
             | Self::Changed
             | Self::Rotated

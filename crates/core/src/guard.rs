@@ -157,7 +157,7 @@ fn has_check_digit(digits: &[u32]) -> bool {
     let doubled = |digit: u32| if digit < 5 { 2 * digit } else { 2 * digit - 9 };
     let weighed = digits.iter().rev().enumerate();
     let sum: u32 = weighed.map(|(at, digit)| if at % 2 == 0 { *digit } else { doubled(*digit) }).sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 #[cfg(test)]

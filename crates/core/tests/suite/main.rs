@@ -8,6 +8,7 @@ mod exchange;
 mod keys;
 mod lifecycle;
 mod login;
+mod mistakes;
 mod model;
 mod parallel;
 mod planner;

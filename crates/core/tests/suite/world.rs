@@ -12,6 +12,7 @@ use cloakroom_core::{
 
 pub(crate) use crate::ask::{Answer, Ask, COUNT, Cookie, Done};
 use crate::keys::Keys;
+use crate::mistakes::mistaken;
 use crate::model::{Event, Model, Observed};
 use crate::rules::Rule;
 pub(crate) use crate::store::{Entropy, Found, Store};
@@ -27,7 +28,7 @@ pub(crate) struct World {
     jars: Vec<Option<Token>>,
     requests: Vec<InFlight>,
     /// Secrets that a broken rule took the authority from.
-    robbed: BTreeSet<String>,
+    pub(crate) robbed: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,10 +65,10 @@ enum Stage {
     Over,
 }
 
-struct Work {
-    standing: Standing,
+pub(crate) struct Work {
+    pub(crate) standing: Standing,
     began: Option<Arc<Record>>,
-    intent: Intent,
+    pub(crate) intent: Intent,
     arrived: Timestamp,
     loaded: Timestamp,
     is_fresh: bool,
@@ -320,21 +321,6 @@ impl World {
         }
     }
 
-    /// What a secret is taken for: for what it is, unless a rule is broken.
-    fn taken_for(&self, token: &Token, presented: Presented) -> Presented {
-        match presented {
-            Presented::Superseded if Rule::SupersededIsNotAbsent.is_broken() => Presented::Unknown,
-            Presented::Superseded if Rule::OnlyWhatWasRotatedOutAlarms.is_broken() => Presented::Reused,
-            Presented::Reused
-                if Rule::AllThatWasRotatedOutAlarms.is_broken() && !self.model.is_retired_last(token) =>
-            {
-                Presented::Unknown
-            }
-            _ if self.robbed.contains(&token.expose()) => Presented::Superseded,
-            presented => presented,
-        }
-    }
-
     fn clock(&self, request: Request) -> Timestamp {
         self.now + self.requests[request.0].clock_ahead
     }
@@ -349,7 +335,7 @@ impl World {
         self.undone(work, planned?, now)
     }
 
-    fn plan_as(
+    pub(crate) fn plan_as(
         &mut self,
         standing: &Standing,
         intent: &Intent,
@@ -375,36 +361,6 @@ impl World {
                 },
             },
         )
-    }
-
-    /// The plan, and what becomes of it where a rule is broken.
-    fn undone(&mut self, work: &Work, plan: Plan, now: Timestamp) -> Result<Plan, Error> {
-        let is_logout = work.intent.end.is_some() && work.intent.then.as_ref().is_none_or(|it| it.is_empty());
-        let is_lost = matches!(work.standing, Standing::Superseded);
-        Ok(match plan {
-            _ if is_logout && is_lost && Rule::ASupersededLogoutIsLost.is_broken() => {
-                Plan { action: Action::Nothing, cookie: Some(CookieChange::Clear) }
-            }
-            Plan {
-                action: Action::Replace { record, .. },
-                cookie: Some(CookieChange::Set(token, max_age)),
-            } if !work.intent.moves_authority() && Rule::TheOldIsGoodUntilTheNewIsSeen.is_broken() => {
-                let seen = Standing::Held { record, seat: Seat::Successor };
-                let nothing = Intent::new(self.policy.record_bytes_max);
-                let plan = self.plan_as(&seen, &nothing, Some(token.secret()), work, now)?;
-                Plan { cookie: Some(CookieChange::Set(token, max_age)), ..plan }
-            }
-            Plan { action: Action::Replace { mut record, is_required }, cookie }
-                if Rule::AnonymousIsNotRotated.is_broken() =>
-            {
-                if let Standing::Held { record: before, .. } = &work.standing {
-                    let subject = work.intent.login.clone().or_else(|| before.subject.clone());
-                    Arc::make_mut(&mut record).subject = subject;
-                }
-                Plan { action: Action::Replace { record, is_required }, cookie }
-            }
-            plan => plan,
-        })
     }
 
     /// Only the record as it is at the end tells whether a cookie may be sent along with no write, and whether
@@ -536,22 +492,5 @@ fn observed(standing: Option<&Standing>) -> Observed {
         Some(Standing::Superseded) => Observed::Superseded,
         Some(Standing::Ended) => Observed::Ended,
         Some(Standing::Degraded) => unreachable!("this store never fails"),
-    }
-}
-
-/// Where a request stands, or is taken to stand where a rule is broken.
-fn mistaken(standing: &Standing) -> Standing {
-    match standing {
-        Standing::Held { record, seat: Seat::Previous } if Rule::OnlyTheCurrentIsSentAnother.is_broken() => {
-            Standing::Held { record: Arc::clone(record), seat: Seat::Current }
-        }
-        Standing::Held { record, seat }
-            if record.subject.is_none() && Rule::AnonymousIsNotRotated.is_broken() =>
-        {
-            let mut record = Record::clone(record);
-            record.subject = Some(Subject::new("somebody").unwrap());
-            Standing::Held { record: Arc::new(record), seat: *seat }
-        }
-        standing => standing.clone(),
     }
 }
