@@ -14,7 +14,7 @@ use crate::{
     carrier::{Carrier, Cut, Honour, Opened, Sealed},
     deadline::within,
     event::{EventKind, Rejection},
-    exchange::{Commit, Outcome, SetCookie, Shared, State},
+    exchange::{Commit, Outcome, Shared, State},
     sessions::Engine,
 };
 
@@ -63,7 +63,6 @@ impl Shared {
             state.claim.standing = self.stands(Arc::clone(record), honour);
         }
         state.loaded_at = self.engine.now();
-        self.ask(&mut state);
         Ok(())
     }
 
@@ -231,11 +230,13 @@ impl Carrying {
         match then {
             Then::Clear(reason) => {
                 tell_end(reason);
-                Ok(Outcome { set_cookie: Some(SetCookie(engine.cookie.clear())), was_loaded: true })
+                let outcome = Outcome::with_cookie(engine.cookie.clear());
+                Ok(Outcome { clear_site_data: engine.clears_site_data(reason), ..outcome })
             }
             Then::Begin(reason, record) => {
                 tell_end(reason);
-                self.begin(carrier, *record)
+                let outcome = self.begin(carrier, *record)?;
+                Ok(Outcome { clear_site_data: engine.clears_site_data(reason), ..outcome })
             }
             Then::Issue(record) => {
                 if self.is_immediate {
@@ -277,7 +278,7 @@ impl Carrying {
             self.engine.tell(EventKind::Overwritten, Some(record.id), record.subject.as_ref());
         }
         let cookie = self.engine.cookie.set_sealed(&value, record.times.end.since(self.now));
-        Ok(Outcome { set_cookie: Some(SetCookie(cookie)), was_loaded: true })
+        Ok(Outcome::with_cookie(cookie))
     }
 
     fn refuse(&self) -> Result<Next, Error> {

@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    fmt,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -143,11 +142,5 @@ pub(crate) struct Sources {
 impl Default for Sources {
     fn default() -> Self {
         Self { clock: Box::new(SystemClock), entropy: Box::new(OsEntropy) }
-    }
-}
-
-impl fmt::Debug for Sources {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sources({})", self.clock.now().as_millis())
     }
 }

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
 };
 
@@ -24,7 +24,7 @@ use crate::{
     store::Written,
 };
 
-pub use crate::outcome::{Commit, Outcome, SetCookie};
+pub use crate::outcome::{Commit, Outcome, SetCookie, SiteData};
 
 /// One request's session, from the cookie it came with to the cookie its response carries.
 ///
@@ -39,10 +39,16 @@ pub struct Exchange {
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) arrived: Timestamp,
-    /// Whether the session was asked for. Most requests never ask, and find that out without a lock.
-    was_asked_for: AtomicBool,
+    /// Whether the session was asked for, or the response's head came first. Most requests never ask, and find that out
+    /// without a lock.
+    first: AtomicU8,
     pub(crate) state: Mutex<State>,
 }
+
+/// What came first: nothing yet, the handler that asked for its session, or the response's head.
+const NOTHING: u8 = 0;
+const ASKED: u8 = 1;
+const COMMITTED: u8 = 2;
 
 pub(crate) struct State {
     pub(crate) phase: Phase,
@@ -71,11 +77,15 @@ pub(crate) enum Phase {
 
 impl Exchange {
     pub(crate) fn new(engine: &Arc<Engine>) -> Self {
+        Self::arrived_at(engine, engine.just_now())
+    }
+
+    pub(crate) fn arrived_at(engine: &Arc<Engine>, arrived: Timestamp) -> Self {
         Self {
             shared: Arc::new(Shared {
                 engine: Arc::clone(engine),
-                arrived: engine.just_now(),
-                was_asked_for: AtomicBool::new(false),
+                arrived,
+                first: AtomicU8::new(NOTHING),
                 state: Mutex::new(State {
                     phase: Phase::Untouched,
                     loaded_at: Timestamp::ZERO,
@@ -110,8 +120,11 @@ impl Exchange {
         if shared.engine.loads_at_once() {
             shared.load_at_once(cookies, user_agent)?;
         } else if !shared.state.lock().is_loaded() {
-            let tokens: Vec<_> = shared.engine.cookie.tokens(cookies).collect();
-            Box::pin(shared.load(tokens, user_agent)).await?;
+            let tokens: Vec<_> =
+                shared.engine.cookie.values(cookies).filter_map(|value| shared.engine.parse(value)).collect();
+            let (deadline, kind) = (shared.engine.deadline, shared.engine.store.kind());
+            let loading = Box::pin(within(deadline, kind, shared.load(tokens, user_agent)));
+            loading.await.inspect_err(|error| shared.engine.tell_failure(error))?;
         }
         Ok(Session::new(Arc::clone(&self.shared)))
     }
@@ -135,11 +148,13 @@ impl Exchange {
         }
     }
 
-    /// Whether the session was asked for. If it wasn't, there is nothing to commit, and the response says nothing of it.
+    /// For adapters, when the response's head is ready: whether the session was asked for. If it wasn't, there is
+    /// nothing to commit, the response says nothing of a session, and whoever asks for it from here on can't change it.
     #[must_use]
     #[inline]
-    pub fn was_asked_for(&self) -> bool {
-        self.shared.was_asked_for.load(Ordering::Acquire)
+    pub fn needs_commit(&self) -> bool {
+        let first = &self.shared.first;
+        first.compare_exchange(NOTHING, COMMITTED, Ordering::AcqRel, Ordering::Acquire) == Err(ASKED)
     }
 
     /// Stores what the handler changed, and answers what the response has to carry. From here on, changing the session
@@ -151,8 +166,8 @@ impl Exchange {
     /// The future's error says that the request's changes are not stored: its response must be replaced by one of
     /// [`Error::status`], without a cookie.
     pub fn commit(&self) -> Commit {
-        if !self.was_asked_for() {
-            return Commit::done(Ok(Outcome { set_cookie: None, was_loaded: false }));
+        if !self.needs_commit() {
+            return Commit::done(Ok(Outcome::untouched()));
         }
         self.shared.commit_open()
     }
@@ -170,9 +185,12 @@ impl Shared {
         self.commit(state)
     }
 
+    /// Opens the session to the handler: to be changed, unless the response's head came first.
     pub(crate) fn ask(&self, state: &mut State) {
-        state.phase = Phase::Open;
-        self.was_asked_for.store(true, Ordering::Release);
+        if state.phase == Phase::Untouched {
+            let first = self.first.compare_exchange(NOTHING, ASKED, Ordering::AcqRel, Ordering::Acquire);
+            state.phase = if first == Err(COMMITTED) { Phase::Committed } else { Phase::Open };
+        }
     }
 
     /// Decides before anything is moved: most changes need no more than this and one store call.
@@ -187,12 +205,16 @@ impl Shared {
         decide(&self.engine, &request, self.arrived, now, false)
     }
 
-    fn commit(&self, state: &mut State) -> Commit {
-        // Who only read was active when the session was loaded; asking the clock again would tell nothing more.
-        let now = if state.intent.is_empty() { state.loaded_at } else { self.engine.now() };
-        if is_settled(&state.claim.standing, &state.intent, &self.engine.policy, now) && !state.is_fading {
+    /// Takes what is wanted along: what is wanted from here on is another commit's.
+    pub(crate) fn commit(&self, state: &mut State) -> Commit {
+        // Who only read was active when the session was loaded. If nothing was due then, that is all: most requests
+        // need no more, and no look at the clock. Whatever is stored or sent is decided with the time as it is now.
+        let is_settled =
+            is_settled(&state.claim.standing, &state.intent, &self.engine.policy, state.loaded_at);
+        if is_settled && !state.is_fading {
             return Commit::done(Ok(Outcome::unchanged()));
         }
+        let now = self.engine.now();
         if state.is_outdated(now) && !self.engine.is_carried {
             let work = self.work(state, now, None);
             return self.run(work, None);
@@ -235,7 +257,7 @@ impl Shared {
         Commit::running(async move {
             let result = within(deadline, kind, work.run(plan)).await;
             match &result {
-                Err(error) if error.is_unavailable() => engine.tell_failure(error),
+                Err(error) if error.is_unavailable() || error.is_corrupt() => engine.tell_failure(error),
                 Err(error) if !error.is_lost() => log(error),
                 _ => {}
             }

@@ -11,8 +11,12 @@ use cloakroom_core::{
 use crate::{
     Error,
     client::Client,
+    commit::ATTEMPTS_MAX,
+    deadline::within,
     event::{EventKind, Rejection},
     exchange::{Shared, State},
+    outcome::ToItsEnd,
+    sessions::Engine,
     store::{Loaded, Written},
 };
 
@@ -59,21 +63,8 @@ impl Shared {
             return self.open_carried(state, carrier, values, user_agent);
         }
         let mut now = self.engine.just_now();
-        for token in values.filter_map(Token::parse) {
-            let store = &self.engine.store;
-            let mut loaded = self.engine.call_at_once(store.load(token.id(), now))?;
-            if let Loaded::Found(record) = &loaded
-                && record.expires().since(now) < ENDS_SOON
-            {
-                // To the millisecond where it could make a difference.
-                now = self.engine.now();
-                loaded = self.engine.call_at_once(store.load(token.id(), now))?;
-            }
-            if let Some(stolen) = self.judge(&mut state.claim, &token, loaded, now)? {
-                let tombstone = self.engine.tombstone(stolen.id, EndReason::Reuse, now)?;
-                let written = self.engine.call_at_once(store.end(tombstone, None, now))?;
-                self.end_stolen(&mut state.claim, &token, &stolen, written);
-            }
+        for token in values.filter_map(|value| self.engine.parse(value)) {
+            self.look_up_at_once(&mut state.claim, &token, &mut now)?;
             if state.claim.is_held() {
                 break;
             }
@@ -82,29 +73,48 @@ impl Shared {
         Ok(())
     }
 
-    async fn look_up(&self, claim: &mut Claim, token: &Token, now: Timestamp) -> Result<(), Error> {
-        let loaded = self.engine.call(self.engine.store.load(token.id(), now)).await?;
-        if let Some(stolen) = self.judge(claim, token, loaded, now)? {
-            let tombstone = self.engine.tombstone(stolen.id, EndReason::Reuse, now)?;
-            let written = self.engine.call(self.engine.store.end(tombstone, None, now)).await?;
-            self.end_stolen(claim, token, &stolen, written);
+    #[inline]
+    fn look_up_at_once(&self, claim: &mut Claim, token: &Token, now: &mut Timestamp) -> Result<(), Error> {
+        let (engine, store) = (&*self.engine, &self.engine.store);
+        for _ in 0..ATTEMPTS_MAX {
+            let mut loaded = engine.call_at_once(store.load(token.id(), *now))?;
+            if let Loaded::Found(record) = &loaded
+                && record.expires().since(*now) < ENDS_SOON
+            {
+                // To the millisecond where it could make a difference.
+                *now = engine.now();
+                loaded = engine.call_at_once(store.load(token.id(), *now))?;
+            }
+            let Some(stolen) = self.judge(claim, token, loaded)? else { return Ok(()) };
+            let tombstone = engine.tombstone(stolen.id, EndReason::Reuse, *now)?;
+            let written = engine.call_at_once(store.end(tombstone, Some(stolen.version), *now))?;
+            if engine.tell_reuse(&stolen, written) {
+                claim.take(Standing::Ended, token);
+                return Ok(());
+            }
         }
-        Ok(())
+        Err(Error::contended(ATTEMPTS_MAX))
+    }
+
+    async fn look_up(&self, claim: &mut Claim, token: &Token, now: Timestamp) -> Result<(), Error> {
+        for _ in 0..ATTEMPTS_MAX {
+            let loaded = self.engine.store.load(token.id(), now).await?;
+            let Some(stolen) = self.judge(claim, token, loaded)? else { return Ok(()) };
+            // A thief who hangs up doesn't stop the alarm.
+            if ToItsEnd::new(self.engine.end_stolen(stolen, now)).await? {
+                claim.take(Standing::Ended, token);
+                return Ok(());
+            }
+        }
+        Err(Error::contended(ATTEMPTS_MAX))
     }
 
     /// What a presented token is.
     ///
     /// Answers the record of a secret that was rotated out and came back after its grace: thief and owner can't be told
-    /// apart, so the session is to end for both. That isn't bound to a version: whatever else happened meanwhile, the
-    /// secret was still stolen.
+    /// apart, so the session is to end for both.
     #[inline]
-    fn judge(
-        &self,
-        claim: &mut Claim,
-        token: &Token,
-        loaded: Loaded,
-        now: Timestamp,
-    ) -> Result<Option<Arc<Record>>, Error> {
+    fn judge(&self, claim: &mut Claim, token: &Token, loaded: Loaded) -> Result<Option<Arc<Record>>, Error> {
         let engine = &*self.engine;
         let record = match loaded {
             Loaded::Found(record) => record,
@@ -117,24 +127,23 @@ impl Shared {
                 return Ok(None);
             }
         };
-        if !engine.believes(&record, now)? {
+        if !engine.believes(&record)? {
             claim.take(Standing::Absent, token);
             return Ok(None);
         }
         let (keys, grace) = (engine.authority_keys(), engine.policy.grace);
         let authority = &record.authority;
-        match authority.examine_under(keys.as_deref(), &record.id, token.secret(), grace, now) {
+        // The grace bears the way here. What the handler did before it asked for the session doesn't count.
+        match authority.examine_under(keys.as_deref(), &record.id, token.secret(), grace, self.arrived) {
             Presented::Current => claim.hold(record, Seat::Current, token),
             Presented::Successor => claim.hold(record, Seat::Successor, token),
+            Presented::SteppedUp(place) => claim.hold(record, Seat::SteppedUp(place), token),
             Presented::Previous => claim.hold(record, Seat::Previous, token),
             Presented::Unknown => self.reject(claim, token, Rejection::WrongSecret, Standing::Absent),
             Presented::Superseded => {
                 self.reject(claim, token, Rejection::Superseded, Standing::Superseded);
             }
-            Presented::Reused => {
-                engine.tell(EventKind::Rejected(Rejection::Reused), Some(token.id()), None);
-                return Ok(Some(record));
-            }
+            Presented::Reused => return Ok(Some(record)),
         }
         Ok(None)
     }
@@ -143,14 +152,6 @@ impl Shared {
     fn reject(&self, claim: &mut Claim, token: &Token, rejection: Rejection, standing: Standing) {
         self.engine.tell(EventKind::Rejected(rejection), Some(token.id()), None);
         claim.take(standing, token);
-    }
-
-    #[cold]
-    fn end_stolen(&self, claim: &mut Claim, token: &Token, record: &Record, written: Written) {
-        if written == Written::Stored {
-            self.engine.tell(EventKind::Ended(EndReason::Reuse), Some(record.id), record.subject.as_ref());
-        }
-        claim.take(Standing::Ended, token);
     }
 
     /// Opens the session to the handler.
@@ -168,7 +169,8 @@ impl Shared {
         self.ask(state);
     }
 
-    /// Loads the session once more, for a handle that goes on after its commit.
+    /// Loads the session once more, for a handle that goes on after its commit. What the handle has been told to change
+    /// since then was built on the session as it was: then it stays that, and the next commit merges.
     pub(crate) async fn reload(&self) -> Result<(), Error> {
         if let Some(carrier) = self.engine.carrier() {
             return self.recheck_carried(carrier);
@@ -176,12 +178,55 @@ impl Shared {
         let (presented, now) = (self.state.lock().claim.presented.clone(), self.engine.now());
         let mut claim = Claim::default();
         if let Some(token) = &presented {
-            self.look_up(&mut claim, token, now).await?;
+            let (deadline, kind) = (self.engine.deadline, self.engine.store.kind());
+            let looking = within(deadline, kind, self.look_up(&mut claim, token, now));
+            looking.await.inspect_err(|error| self.engine.tell_failure(error))?;
         }
         let mut state = self.state.lock();
-        (state.claim, state.loaded_at) = (claim, now);
-        self.ask(&mut state);
+        if state.intent.is_empty() {
+            (state.claim, state.loaded_at) = (claim, now);
+        }
         Ok(())
+    }
+}
+
+impl Engine {
+    /// The token in a cookie's value. What is none is told of, and costs no store call.
+    #[inline]
+    pub(crate) fn parse(&self, value: &[u8]) -> Option<Token> {
+        let token = Token::parse(value);
+        if token.is_none() && !value.is_empty() {
+            self.tell(EventKind::Rejected(Rejection::Malformed), None, None);
+        }
+        token
+    }
+
+    /// Ends a session whose secret was stolen, if it is still as it was looked at: a login since then made the secret
+    /// worthless, and the session is its owner's. Answers whether it has ended.
+    fn end_stolen(
+        self: &Arc<Self>,
+        record: Arc<Record>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<bool, Error>> + use<> {
+        let engine = Arc::clone(self);
+        async move {
+            let tombstone = engine.tombstone(record.id, EndReason::Reuse, now)?;
+            let ending = engine.store.end(tombstone, Some(record.version), now);
+            let written = within(engine.deadline, engine.store.kind(), ending).await?;
+            Ok(engine.tell_reuse(&record, written))
+        }
+    }
+
+    #[cold]
+    fn tell_reuse(&self, record: &Record, written: Written) -> bool {
+        if written == Written::Conflict {
+            return false;
+        }
+        self.tell(EventKind::Rejected(Rejection::Reused), Some(record.id), None);
+        if written == Written::Stored {
+            self.tell(EventKind::Ended(EndReason::Reuse), Some(record.id), record.subject.as_ref());
+        }
+        true
     }
 }
 

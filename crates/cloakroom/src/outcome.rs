@@ -19,11 +19,45 @@ pub struct Outcome {
     pub set_cookie: Option<SetCookie>,
     /// Whether the session was loaded, so that the response depends on the cookie (`Vary: Cookie`).
     pub was_loaded: bool,
+    /// What the browser is to forget, as the value of a `Clear-Site-Data` header: the visitor has logged out.
+    pub clear_site_data: Option<SiteData>,
 }
 
 impl Outcome {
+    #[inline]
+    pub(crate) fn untouched() -> Self {
+        Self { set_cookie: None, was_loaded: false, clear_site_data: None }
+    }
+
     pub(crate) fn unchanged() -> Self {
-        Self { set_cookie: None, was_loaded: true }
+        Self { was_loaded: true, ..Self::untouched() }
+    }
+
+    pub(crate) fn with_cookie(set_cookie: String) -> Self {
+        Self { set_cookie: Some(SetCookie(set_cookie)), ..Self::unchanged() }
+    }
+}
+
+/// What a browser keeps of a site besides its cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SiteData {
+    /// Its HTTP cache.
+    Cache,
+    /// What scripts stored: local and session storage, IndexedDB, service workers.
+    Storage,
+    /// Both.
+    CacheAndStorage,
+}
+
+impl SiteData {
+    /// The value of a `Clear-Site-Data` header.
+    #[must_use]
+    pub const fn as_header(self) -> &'static str {
+        match self {
+            Self::Cache => "\"cache\"",
+            Self::Storage => "\"storage\"",
+            Self::CacheAndStorage => "\"cache\", \"storage\"",
+        }
     }
 }
 
@@ -48,11 +82,9 @@ impl fmt::Debug for SetCookie {
 #[must_use = "a commit must be waited for before the response is sent"]
 pub struct Commit(Progress);
 
-type Running = Pin<Box<dyn Future<Output = Result<Outcome, Error>> + Send>>;
-
 enum Progress {
     Done(Option<Result<Outcome, Error>>),
-    Running(Running),
+    Running(ToItsEnd<Result<Outcome, Error>>),
 }
 
 impl Commit {
@@ -62,18 +94,7 @@ impl Commit {
     }
 
     pub(crate) fn running(work: impl Future<Output = Result<Outcome, Error>> + Send + 'static) -> Self {
-        Self(Progress::Running(Box::pin(work)))
-    }
-}
-
-impl Commit {
-    #[cold]
-    fn go_on(&mut self) {
-        if let Progress::Running(work) = std::mem::replace(&mut self.0, Progress::Done(None))
-            && let Ok(runtime) = Handle::try_current()
-        {
-            runtime.spawn(work);
-        }
+        Self(Progress::Running(ToItsEnd::new(work)))
     }
 }
 
@@ -88,24 +109,45 @@ impl Future for Commit {
                 // Asked again after it was ready, which futures may answer as they like.
                 None => Poll::Pending,
             },
-            Progress::Running(work) => {
-                let result = work.as_mut().poll(context);
-                if result.is_ready() {
-                    self.0 = Progress::Done(None);
-                }
-                result
-            }
+            Progress::Running(work) => Pin::new(work).poll(context),
         }
     }
 }
 
-/// The client has gone. What its request changed is still to be stored: a payment's session must not depend on a
-/// connection. The rest of the work gets a task of its own, which the deadline bounds.
-impl Drop for Commit {
-    #[inline]
+/// Work that is carried to its end, even if nobody waits for it any more: then it gets a task of its own. Whoever makes
+/// it bounds its time.
+///
+/// The client has gone, say. What its request changed is still to be stored: a payment's session must not depend on a
+/// connection.
+pub(crate) struct ToItsEnd<T: Send + 'static>(Option<Work<T>>);
+
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+impl<T: Send + 'static> ToItsEnd<T> {
+    pub(crate) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(Some(Box::pin(work)))
+    }
+}
+
+impl<T: Send + 'static> Future for ToItsEnd<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let Some(work) = &mut self.0 else { return Poll::Pending };
+        let result = work.as_mut().poll(context);
+        if result.is_ready() {
+            self.0 = None;
+        }
+        result
+    }
+}
+
+impl<T: Send + 'static> Drop for ToItsEnd<T> {
     fn drop(&mut self) {
-        if matches!(self.0, Progress::Running(_)) {
-            self.go_on();
+        if let Some(work) = self.0.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(work);
         }
     }
 }

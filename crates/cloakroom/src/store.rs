@@ -170,7 +170,8 @@ pub trait Revoke: Send + Sync {
         now: Timestamp,
     ) -> Answer<'_, Option<Vec<SessionId>>>;
 
-    /// The last revocation noted for the subject, if it is younger than a day.
+    /// The subject's last revocation, by the time it was asked for and not by when it was noted, if it is younger than
+    /// a day.
     fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>>;
 }
 

@@ -74,7 +74,7 @@ pub const FIXED_BYTES_MAX: usize = 1 + 16 + 8 + 5 + 10 + 8 + 4 * 10 + 5 + (1 + 2
 /// Lets a planned change take effect at once: a secret that is to be seen first has no meaning where the whole session
 /// is in the cookie.
 pub fn settle(record: &mut Record, now: Timestamp) {
-    exchange::promote(record, now);
+    exchange::promote(record, record.authority.newest(), now);
     record.authority = Authority::new(Verifier::NONE);
 }
 

@@ -74,8 +74,11 @@ impl<T> Key<T> {
 }
 
 impl<T: Serialize> Key<T> {
-    /// Encodes a value of this key.
-    pub(crate) fn encode(&self, value: &T) -> Result<Value, Error> {
+    /// The value as it is stored: JSON text.
+    ///
+    /// # Errors
+    /// [`Error::is_value`] if it can't be written as JSON.
+    pub fn encode(&self, value: &T) -> Result<Vec<u8>, Error> {
         encode(&self.name, value)
     }
 }

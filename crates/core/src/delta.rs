@@ -108,6 +108,14 @@ impl Delta {
     /// nothing is changed.
     pub fn insert<T: Serialize>(&mut self, loaded: &Data, key: Key<T>, value: &T) -> Result<(), Error> {
         let value = key.encode(value)?;
+        self.insert_json(loaded, key, value)
+    }
+
+    /// As [`Delta::insert`], of a value that [`Key::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::is_too_large`] if the data would be; then nothing is changed.
+    pub fn insert_json<T>(&mut self, loaded: &Data, key: Key<T>, value: Vec<u8>) -> Result<(), Error> {
         let old = self.get(loaded, key.name()).map(<[u8]>::len);
         self.check_size(loaded, key.name(), old, value.len())?;
         self.change(key.into_name()).rebase(Base::Value(value));
@@ -120,10 +128,18 @@ impl Delta {
     /// # Errors
     /// As for [`Delta::insert`].
     pub fn insert_new<T: Serialize>(&mut self, loaded: &Data, key: Key<T>, value: &T) -> Result<bool, Error> {
+        let value = key.encode(value)?;
+        self.insert_new_json(loaded, key, value)
+    }
+
+    /// As [`Delta::insert_new`], of a value that [`Key::encode`] wrote.
+    ///
+    /// # Errors
+    /// As for [`Delta::insert_json`].
+    pub fn insert_new_json<T>(&mut self, loaded: &Data, key: Key<T>, value: Vec<u8>) -> Result<bool, Error> {
         if self.get(loaded, key.name()).is_some() {
             return Ok(false);
         }
-        let value = key.encode(value)?;
         self.check_size(loaded, key.name(), None, value.len())?;
         let guard = self.is_untouched(key.name()).then_some(Guard::Absent);
         let change = self.change(key.into_name());
@@ -168,6 +184,23 @@ impl Delta {
     where
         T: Default + Serialize + DeserializeOwned + 'static,
     {
+        self.update_if(loaded, key, update, |_| Ok(()))
+    }
+
+    /// As [`Delta::update`], if `admit` lets the result pass, which it is given as JSON text.
+    ///
+    /// # Errors
+    /// As for [`Delta::update`], and that of `admit`; then nothing is changed.
+    pub fn update_if<T>(
+        &mut self,
+        loaded: &Data,
+        key: Key<T>,
+        update: impl Fn(&mut T) + Send + Sync + 'static,
+        admit: impl FnOnce(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error>
+    where
+        T: Default + Serialize + DeserializeOwned + 'static,
+    {
         let kept = key.clone();
         let update: Update = Box::new(move |value| {
             let mut value = value.map_or_else(|| Ok(T::default()), |value| kept.decode(value))?;
@@ -176,6 +209,7 @@ impl Delta {
         });
         let old = self.get(loaded, key.name());
         let updated = update(old)?;
+        admit(&updated)?;
         self.check_size(loaded, key.name(), old.map(<[u8]>::len), updated.len())?;
         let change = self.change(key.into_name());
         change.updated = Some(updated);

@@ -10,10 +10,12 @@ use cloakroom::{
     Error, Exchange,
     exchange::{Commit, Outcome},
 };
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use pin_project_lite::pin_project;
 
 use crate::Problem;
+
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
 pin_project! {
     /// A response on its way through [`SessionService`](crate::SessionService).
@@ -53,7 +55,7 @@ where
             };
         }
         let response = ready!(this.inner.poll(context))?;
-        let exchange = this.exchange.take().filter(Exchange::was_asked_for);
+        let exchange = this.exchange.take().filter(Exchange::needs_commit);
         let Some(exchange) = exchange else { return Poll::Ready(Ok(response)) };
         let mut commit = exchange.commit();
         match Pin::new(&mut commit).poll(context) {
@@ -86,6 +88,9 @@ fn set_headers(headers: &mut HeaderMap, outcome: &Outcome) -> Result<(), Error> 
         headers.append(header::SET_COOKIE, value);
         // A shared cache that stored this would hand the token to the next visitor (CVE-2023-30861).
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    if let Some(site_data) = outcome.clear_site_data {
+        headers.insert(CLEAR_SITE_DATA, HeaderValue::from_static(site_data.as_header()));
     }
     if outcome.was_loaded {
         headers.append(header::VARY, HeaderValue::from_static("cookie"));

@@ -1,6 +1,6 @@
 //! A small application and a browser for it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, Method, Request, Response, StatusCode, header},
     routing::get,
 };
-use cloakroom::{Key, MemoryStore, Sessions, Subject, clock::ManualClock};
+use cloakroom::{Key, MemoryStore, Sessions, Subject, clock::ManualClock, exchange::SiteData};
 use cloakroom_tower::{Authenticated, Problem, Session, SessionLayer};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
@@ -20,6 +20,7 @@ pub const VISITS: Key<u32> = Key::new("visits");
 pub struct App {
     pub router: Router,
     pub sessions: Sessions,
+    pub store: Arc<MemoryStore>,
     pub clock: ManualClock,
 }
 
@@ -29,10 +30,11 @@ impl App {
     }
 
     pub fn with(routes: Router) -> Self {
-        let clock = ManualClock::default();
-        let sessions = Sessions::builder(MemoryStore::new()).clock(clock.clone()).build().unwrap();
+        let (store, clock) = (Arc::new(MemoryStore::new()), ManualClock::default());
+        let builder = Sessions::builder(Arc::clone(&store)).clock(clock.clone());
+        let sessions = builder.clear_site_data_at_logout(SiteData::Storage).build().unwrap();
         let router = routes.layer(SessionLayer::new(sessions.clone()));
-        Self { router, sessions, clock }
+        Self { router, sessions, store, clock }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {
