@@ -5,16 +5,21 @@
 
 mod base64url;
 mod derive;
+mod draft;
 mod list;
 mod log;
+#[cfg(test)]
+mod model;
 mod node;
 mod overwritten;
+mod replica;
 mod rings;
 mod seal;
 mod sessions;
+mod settings;
 mod shared_ring;
 
-pub use node::ListSettings;
 pub use seal::{Rejected, Salt, Sealer, sealed_len};
 pub use sessions::SealedSessions;
+pub use settings::ListSettings;
 pub use shared_ring::SharedRing;

@@ -8,7 +8,9 @@ use std::{
 
 use cloakroom::{
     CoreError, Error, Policy, Record, SessionId, Subject, Timestamp, Version,
-    carrier::{self, Carrier, Cut, FIXED_BYTES_MAX, Honour, Opened, Sealed, Stamp},
+    carrier::{
+        self, Carrier, Change, Cut, CutAnswer, FIXED_BYTES_MAX, Honour, Opened, SUBJECT_BYTES, Sealed, Stamp,
+    },
     clock::{Clock, Entropy as _, OsEntropy, SystemClock},
     event::Rejection,
     keyring::LiveRing,
@@ -16,12 +18,14 @@ use cloakroom::{
 };
 
 use crate::{
-    list::Presented,
-    log::Log,
-    node::{ListSettings, Node, Wish},
-    overwritten::Overwritten,
+    draft::{Becoming, Noted, SessionWish, Wish},
+    list::{Presented, SKEW},
+    log::random,
+    node::Node,
+    overwritten::{Issued, Overwritten},
     rings::Rings,
     seal::{OVERHEAD_BYTES, Rejected},
+    settings::ListSettings,
 };
 
 /// Sessions that travel in their cookies, encrypted and authenticated: no store is asked when one is read or changed.
@@ -60,10 +64,11 @@ struct Bound {
 /// The most that browsers keep of a cookie, name and value together.
 const COOKIE_BYTES_MAX: usize = 4096;
 
-/// Left for a subject and a description of the client, which come on top of the data. A session with longer ones is
-/// refused when it is sealed, if they don't fit.
-const SUBJECT_BYTES: usize = 64;
+/// Left for a description of the client, which comes on top of the data.
 const CLIENT_BYTES: usize = 64;
+
+/// Less isn't worth a session.
+const DATA_BYTES_MIN: usize = 256;
 
 impl SealedSessions {
     /// Sealed sessions whose logout, and all other revocations, are noted in a list in this store. Nodes that share the
@@ -97,16 +102,19 @@ impl SealedSessions {
                 store.kind()
             )));
         }
-        let log = Log::new(store, |buffer| OsEntropy.fill(buffer));
-        let node = Node::start(log, settings, Box::new(clock)).await?;
+        let node = Node::start(store, settings, Box::new(clock)).await?;
         Ok(Self::new(ring, Some(node)))
     }
 
     /// Sealed sessions that nothing can take back: `logout` deletes the browser's cookie, and a copy of it stays good
-    /// until it expires. So does every cookie from before a login or a rotation. Asking for a way to end a subject's
-    /// sessions fails.
+    /// until it expires. So does every cookie from before a login or a rotation: who plants a cookie, or steals one, has
+    /// the session that a login makes of it. Asking for a way to end sessions fails, and no event tells of an end.
     #[must_use]
-    pub fn without_revocation(ring: LiveRing) -> Self {
+    pub fn insecure_without_revocation(ring: LiveRing) -> Self {
+        tracing::warn!(
+            target: "cloakroom",
+            "sealed sessions have no revocation list: a logout ends none, and copies of a cookie stay good until it expires"
+        );
         Self::new(ring, None)
     }
 
@@ -120,8 +128,12 @@ impl SealedSessions {
         }
     }
 
-    /// The longest absolute timeout that a session may be given; the policy's by default. ListSettings are kept, and
-    /// keys are, for this long.
+    /// The longest absolute timeout that a session may be given; the policy's by default. Revocations of all of a
+    /// subject's sessions are remembered for this long, and a retired key must be kept for it.
+    ///
+    /// It can be raised at any time. When it is lowered, sessions that would live longer end that much earlier; while
+    /// some nodes still have the longer one, those honour a session for longer than a revocation by the others is
+    /// remembered.
     #[must_use]
     pub fn lifetime_max(mut self, lifetime_max: Duration) -> Self {
         self.lifetime_max = Some(lifetime_max);
@@ -138,8 +150,51 @@ impl SealedSessions {
         (text * 3 / 4).saturating_sub(OVERHEAD_BYTES)
     }
 
-    fn until(&self, now: Timestamp) -> Result<Timestamp, Error> {
-        Ok(now + self.bound()?.lifetime_max)
+    /// For how long cookies may live on that are issued until every node has heard that they mustn't.
+    fn kept(&self, node: &Node, idle_s: u32) -> Duration {
+        Duration::from_secs(idle_s.into()) + node.settings().stale_after + SKEW
+    }
+
+    fn wish(&self, node: &Node, cut: &Cut) -> Result<Wish, Error> {
+        let Cut { session, stamp, change } = cut;
+        let (change, idle_s) = match change {
+            Change::End => (Becoming::Ended, session.times.idle_s),
+            Change::Move { from, record, arrived } => {
+                let subject = record.subject.clone().filter(|_| session.subject.is_none());
+                let (line, from) = (random()?.max(1), from.unwrap_or(Timestamp::ZERO));
+                let joins = subject.map(|subject| (subject, *arrived));
+                let idle_s = session.times.idle_s.max(record.times.idle_s);
+                (Becoming::Moved { line, from, joins }, idle_s)
+            }
+        };
+        Ok(Wish::Session(Box::new(SessionWish {
+            id: session.id,
+            subject: session.subject.clone(),
+            began: session.times.created,
+            stamp: *stamp,
+            change,
+            kept: self.kept(node, idle_s),
+        })))
+    }
+
+    /// What is sealed, if browsers keep the cookie.
+    fn encoded(&self, record: &Record, stamp: Stamp) -> Result<Vec<u8>, Error> {
+        let bound = self.bound()?;
+        if record.times.lifetime().absolute() > bound.lifetime_max {
+            return Err(Error::invalid(format!(
+                "a session was given an absolute timeout over {} s: raise the sealed sessions' `lifetime_max`",
+                bound.lifetime_max.as_secs()
+            )));
+        }
+        let plain = carrier::encode(record, stamp)?;
+        let bytes_max = Self::plain_bytes_max(&bound.cookie_name);
+        if plain.len() > bytes_max {
+            let data = record.data.as_bytes().len();
+            let room = (bytes_max + data).saturating_sub(plain.len());
+            let entries = record.data.iter().map(|(name, value)| (name, value.len()));
+            return Err(CoreError::too_large(data, room, entries).into());
+        }
+        Ok(plain)
     }
 }
 
@@ -155,7 +210,13 @@ impl Carrier for SealedSessions {
         if lifetime_max < policy.lifetime.absolute() {
             return Err(Error::invalid("`lifetime_max` is shorter than the policy's absolute timeout"));
         }
+        if self.data_bytes_max(cookie_name) < DATA_BYTES_MIN {
+            return Err(Error::invalid("the cookie's name leaves no room for a session: shorten it"));
+        }
         self.rings.bind(cookie_name)?;
+        if let Some(node) = &self.node {
+            node.set_grace(policy.grace);
+        }
         let bound = Bound { cookie_name: cookie_name.into(), lifetime_max };
         self.bound.set(bound).map_err(|_| {
             Error::invalid("these sealed sessions are in use already: make others for another cookie")
@@ -176,13 +237,19 @@ impl Carrier for SealedSessions {
             }
         };
         // Sealed by a version of this library that wrote it in another form.
-        let Ok((record, stamp)) = carrier::decode(&plain) else {
+        let Ok((mut record, stamp)) = carrier::decode(&plain) else {
             return Ok(Opened::Rejected(Rejection::BadSeal));
         };
+        // It was sealed when longer ones were allowed.
+        let times = &mut record.times;
+        times.end = times.end.min(times.started + self.bound()?.lifetime_max);
         if !record.is_alive(now) {
             return Ok(Opened::Rejected(Rejection::Expired));
         }
         let honour = self.honour(&record, stamp, now)?;
+        if honour == Honour::Absent {
+            return Ok(Opened::Rejected(Rejection::Ended));
+        }
         Ok(Opened::Session(Arc::new(record), stamp, honour))
     }
 
@@ -193,52 +260,51 @@ impl Carrier for SealedSessions {
         Ok(node.honour(&Presented { id, subject, began, stamp }, now))
     }
 
-    fn begin(
-        &self,
-        id: SessionId,
-        subject: Option<&Subject>,
-        arrived: Timestamp,
-        now: Timestamp,
-    ) -> Result<Stamp, Error> {
+    fn refresh(&self) -> Answer<'_, ()> {
+        self.node.as_ref().map_or_else(|| Answer::ready(Ok(())), |node| Answer::later(node.refresh()))
+    }
+
+    fn begin(&self, subject: Option<&Subject>, arrived: Timestamp, now: Timestamp) -> Result<Stamp, Error> {
         let Some(node) = &self.node else { return Ok(Stamp::default()) };
         node.check(now)?;
-        if let Some((at, except)) = subject.and_then(|subject| node.last_revocation(subject))
-            && at >= arrived
-            && except != Some(id)
-        {
+        let revoked = subject.and_then(|subject| node.last_revocation(subject));
+        if revoked.is_some_and(|(at, _)| at >= arrived) {
             return Err(Error::lost());
         }
         Ok(node.stamp(subject))
     }
 
+    fn check(&self, record: &Record, stamp: Stamp) -> Result<(), Error> {
+        // As long as the one that will be sealed, whatever that one's numbers.
+        let longest = Stamp { line: u64::MAX, epoch: u64::MAX, entries: u64::MAX, ..stamp };
+        self.encoded(record, longest).map(|_| ())
+    }
+
     fn seal(&self, record: &Record, stamp: Stamp) -> Result<Sealed, Error> {
-        let bound = self.bound()?;
-        if record.times.lifetime().absolute() > bound.lifetime_max {
-            return Err(Error::invalid(format!(
-                "a session was given an absolute timeout over {} s: raise the sealed sessions' `lifetime_max`",
-                bound.lifetime_max.as_secs()
-            )));
-        }
-        let plain = carrier::encode(record, stamp)?;
-        let bytes_max = Self::plain_bytes_max(&bound.cookie_name);
-        if plain.len() > bytes_max {
-            let data = record.data.as_bytes().len();
-            let room = (bytes_max + data).saturating_sub(plain.len());
-            let entries = record.data.iter().map(|(name, value)| (name, value.len()));
-            return Err(CoreError::too_large(data, room, entries).into());
-        }
+        let stamp = self.node.as_ref().map_or(stamp, |node| node.dated(stamp));
+        let plain = self.encoded(record, stamp)?;
         let mut salt = [0; 24];
         OsEntropy.fill(&mut salt)?;
         let value = self.rings.sealer()?.seal(&plain, &salt)?;
-        let is_overwriting = self.overwritten.note(record.id, stamp.generation, record.version);
+        let Record { id, version, times, .. } = record;
+        let (id, generation, version, at) = (*id, stamp.generation, *version, times.active);
+        let is_overwriting = self.overwritten.note(Issued { id, generation, version, at });
         Ok(Sealed { value, is_overwriting })
     }
 
-    fn cut(&self, cut: Cut, now: Timestamp) -> Answer<'_, ()> {
-        let Some(node) = &self.node else { return Answer::ready(Ok(())) };
+    fn is_overtaken(&self, id: SessionId, stamp: Stamp, arrived: Timestamp) -> bool {
+        self.overwritten.is_overtaken(id, stamp.generation, arrived)
+    }
+
+    fn cut(&self, cut: Cut, _: Timestamp) -> Answer<'_, CutAnswer> {
+        let Some(node) = &self.node else { return Answer::ready(Ok(CutAnswer::Never)) };
         Answer::later(async move {
-            let Cut { session: id, least_generation: least, from, .. } = cut;
-            node.revoke(Wish::Session { id, least, from, until: self.until(now)? }).await
+            let wish = self.wish(node, &cut)?;
+            Ok(match node.revoke(wish).await? {
+                Noted::Made(stamp) => CutAnswer::Made(stamp),
+                Noted::Superseded => CutAnswer::Superseded,
+                Noted::Ended => CutAnswer::Ended,
+            })
         })
     }
 }
@@ -266,11 +332,11 @@ impl Store for SealedSessions {
     }
 
     /// Whether there was a living session can't be told: it is ended if there was.
-    fn end(&self, tombstone: Tombstone, _: Option<Version>, now: Timestamp) -> Answer<'_, Written> {
+    fn end(&self, tombstone: Tombstone, _: Option<Version>, _: Timestamp) -> Answer<'_, Written> {
         let Some(node) = &self.node else { return Answer::ready(Err(irrevocable())) };
         Answer::later(async move {
-            let until = self.until(now)?;
-            node.revoke(Wish::Session { id: tombstone.id, least: None, from: tombstone.at, until }).await?;
+            let kept = self.bound()?.lifetime_max + SKEW;
+            node.revoke(Wish::Id { id: tombstone.id, kept }).await?;
             Ok(Written::Stored)
         })
     }
@@ -304,12 +370,13 @@ impl Revoke for SealedSessions {
         &self,
         subject: &Subject,
         revocation: Revocation,
-        now: Timestamp,
+        _: Timestamp,
     ) -> Answer<'_, Option<Vec<SessionId>>> {
         let Some(node) = &self.node else { return Answer::ready(Err(irrevocable())) };
         let (subject, Revocation { at, except, .. }) = (subject.clone(), revocation);
         Answer::later(async move {
-            node.revoke(Wish::Subject { subject, except, at, until: self.until(now)? }).await?;
+            let kept = self.bound()?.lifetime_max + SKEW;
+            node.revoke(Wish::Subject { subject, except, at, kept }).await?;
             Ok(None)
         })
     }

@@ -34,7 +34,7 @@ pub(crate) fn open(url: &str) -> Answer<'_, Box<dyn Store>> {
                 let list = Box::pin(url.open()).await?;
                 SealedSessions::with_list(ring, list, ListSettings::default()).await?
             }
-            None => SealedSessions::without_revocation(ring),
+            None => SealedSessions::insecure_without_revocation(ring),
         };
         Ok(Box::new(sealed) as _)
     })

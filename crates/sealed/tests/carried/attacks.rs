@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cloakroom::{Subject, clock::ManualClock};
+use cloakroom::{SessionId, Subject, clock::ManualClock};
 
 use crate::fixture::{Browser, COUNT, Fleet, faulty, increment};
 
@@ -88,7 +88,7 @@ async fn of_two_logins_with_one_cookie_at_once_one_succeeds() {
     let mut planted = Browser::default();
     node.visit(&mut planted, increment).await.unwrap();
     store.hold_next_replace();
-    let id = "00000000000000000000000000000001".parse().unwrap();
+    let id = SessionId::from_bytes([1; 16]);
     let first = tokio::spawn({
         let node = Arc::clone(&node);
         async move { node.sessions.end(id).await }

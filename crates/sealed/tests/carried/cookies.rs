@@ -119,7 +119,7 @@ async fn settings_that_cant_work_are_refused_at_start() {
     assert!(build(long, short_lived).unwrap_err().is_invalid());
     let sessions = Sessions::builder(fleet.sealed().await).build().unwrap();
     assert!(sessions.subjects().unwrap_err().is_unsupported() && sessions.revocations().is_ok());
-    let sessions = Sessions::builder(SealedSessions::without_revocation(ring(1))).build().unwrap();
+    let sessions = Sessions::builder(SealedSessions::insecure_without_revocation(ring(1))).build().unwrap();
     assert!(sessions.revocations().unwrap_err().is_unsupported());
 }
 

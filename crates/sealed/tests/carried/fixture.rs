@@ -21,6 +21,7 @@ pub(crate) const NAME: &str = "__Host-session";
 
 /// Fast enough for a test, slow enough for a busy machine.
 pub(crate) const SETTINGS: ListSettings = ListSettings {
+    name: std::borrow::Cow::Borrowed("default"),
     poll_period: Duration::from_millis(5),
     stale_after: Duration::from_millis(500),
     entries_max: 100_000,
@@ -76,7 +77,7 @@ impl Fleet {
 
     pub(crate) async fn sealed(&self) -> SealedSessions {
         let store = Box::new(Arc::clone(&self.store));
-        SealedSessions::with_list_and_clock(self.ring.clone(), store, self.settings, self.clock.clone())
+        SealedSessions::with_list_and_clock(self.ring.clone(), store, self.settings.clone(), self.clock.clone())
             .await
             .unwrap()
     }

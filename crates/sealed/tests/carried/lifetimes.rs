@@ -87,7 +87,7 @@ async fn a_login_that_wouldnt_fit_leaves_everything_as_it_was() {
     let node = fleet.node().await;
     let mut browser = Browser::default();
     let large = Key::<String>::new("large");
-    for bytes in (2_000..2_500).rev() {
+    for bytes in (2_000..3_000).rev() {
         let filled = node.visit(&mut browser, |session| session.insert(large.clone(), &"y".repeat(bytes)));
         if filled.await.is_ok() {
             break;
