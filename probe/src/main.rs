@@ -131,7 +131,7 @@ impl Arguments {
         let mut url = StoreUrl::parse(&self.store)?;
         if let Some(path) = &self.keys {
             make_ring(path)?;
-            url = url.with_keys(path);
+            url = url.with_keys(path)?;
         }
         let store = url.open().await?;
         Sessions::builder(store).policy(policy).deadline(Duration::from_millis(self.deadline_ms)).build()
