@@ -1,4 +1,4 @@
-//! `sealed:?keys=FILE&list=NAME&revocations=URL`.
+//! `sealed:?keys=FILE&follow_s=SECONDS&list=NAME&revocations=URL`.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -11,7 +11,7 @@ use cloakroom_sealed::{ListSettings, SealedSessions};
 
 use crate::StoreUrl;
 
-/// How often the file of a ring is looked at: well under the time for which a key is published before it is used.
+/// How often the file of a ring is looked at, unless it is said: well under the time for which a key is published before it is used.
 const FOLLOW_PERIOD: Duration = Duration::from_secs(5);
 
 /// Holds the ring, where no file is named.
@@ -28,7 +28,7 @@ pub(crate) fn open(url: &str) -> Answer<'_, Box<dyn Store>> {
             Some(path) => LiveRing::open(RingFile::new(path)).await?,
             None => LiveRing::from_environment(VARIABLE)?,
         };
-        ring.follow(FOLLOW_PERIOD);
+        ring.follow(options.follow_period);
         let sealed = match options.revocations {
             Some(url) => {
                 let list = Box::pin(url.open()).await?;
@@ -46,6 +46,7 @@ pub(crate) fn open(url: &str) -> Answer<'_, Box<dyn Store>> {
 #[derive(Debug)]
 struct Options {
     keys: Option<PathBuf>,
+    follow_period: Duration,
     /// The name of the list, among several in one store.
     list: Option<String>,
     /// None: nothing can be taken back, and that was asked for.
@@ -66,14 +67,15 @@ impl Options {
                  can't be taken back will do",
             ));
         };
-        let (mut keys, mut name) = (None, None);
+        let (mut keys, mut name, mut follow_period) = (None, None, FOLLOW_PERIOD);
         for option in before.split('&').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
                 Some(("keys", path)) if !path.is_empty() && keys.is_none() => keys = Some(PathBuf::from(path)),
                 Some(("list", list)) if !list.is_empty() && name.is_none() => name = Some(list.to_owned()),
+                Some(("follow_s", text)) => follow_period = seconds(text)?,
                 _ => {
                     return Err(Error::invalid(
-                        "a sealed URL has the options `keys=FILE`, `list=NAME`, each once, and behind them \
+                        "a sealed URL has the options `keys=FILE`, `follow_s=SECONDS` and `list=NAME`, and behind them \
                          `revocations=URL`",
                     ));
                 }
@@ -83,8 +85,14 @@ impl Options {
             return Err(Error::invalid("revocations of sealed sessions are kept in a store, not in cookies"));
         }
         let revocations = if list == "none" { None } else { Some(StoreUrl::parse(list)?) };
-        Ok(Self { keys, list: name, revocations })
+        Ok(Self { keys, follow_period, list: name, revocations })
     }
+}
+
+fn seconds(text: &str) -> Result<Duration, Error> {
+    let seconds = text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds));
+    let wrong = || Error::invalid("`follow_s`, how often a key ring is looked at, lies between 1 and 86400 seconds");
+    seconds.map(Duration::from_secs).ok_or_else(wrong)
 }
 
 #[cfg(test)]
@@ -101,6 +109,7 @@ mod tests {
                 "sealed:?keys=&revocations=none",
                 "sealed:?keys=a&keys=b&revocations=none",
                 "sealed:?x=y&revocations=none",
+                "sealed:?follow_s=0&revocations=none",
             ]
         {
             assert!(check(url).unwrap_err().is_invalid(), "{url}");

@@ -1,7 +1,6 @@
-//! Sessions sealed into cookies, on two nodes that share a key ring and a revocation list.
+//! Sessions sealed into cookies, on nodes that share a key ring and a revocation list.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -11,32 +10,40 @@ use engines::{Breakable, MariaDb, Redis};
 
 use crate::{
     load::time_to_recover,
-    support::{Folder, Probe, in_parallel},
+    support::{Folder, Probe},
 };
 
 /// Nodes of one installation.
-struct Fleet {
-    folder: Folder,
+pub(crate) struct Fleet {
+    pub(crate) folder: Folder,
     list: String,
 }
 
 impl Fleet {
-    fn on(list: &str) -> Self {
+    pub(crate) fn on(list: &str) -> Self {
         Self { folder: Folder::new(), list: list.to_owned() }
     }
 
-    fn keys(&self) -> PathBuf {
+    /// Whose list is a file, for tests that aren't about it.
+    pub(crate) fn on_a_file() -> Self {
+        let folder = Folder::new();
+        let list = format!("sqlite:{}", folder.path().join("list.db").display());
+        Self { folder, list }
+    }
+
+    pub(crate) fn keys(&self) -> PathBuf {
         self.folder.path().join("keys")
     }
 
-    fn node(&self) -> Probe {
-        self.node_with(&self.keys(), &[])
+    pub(crate) fn node(&self) -> Probe {
+        self.node_with(&self.keys(), 1, &[])
     }
 
-    fn node_with(&self, keys: &Path, arguments: &[&str]) -> Probe {
+    /// One with its own copy of the key ring, which it looks at so often.
+    pub(crate) fn node_with(&self, keys: &Path, follow_s: u32, arguments: &[&str]) -> Probe {
         let keys = keys.display().to_string();
         let arguments = [&["--keys", keys.as_str(), "--deadline-ms", "1000"], arguments].concat();
-        Probe::start_at(&format!("sealed:?revocations={}", self.list), &arguments)
+        Probe::start_at(&format!("sealed:?follow_s={follow_s}&revocations={}", self.list), &arguments)
     }
 }
 
@@ -85,34 +92,44 @@ fn replays_are_refused(list: &str) {
     assert_eq!(visitor.view().text("a"), Some("b"));
     comes_to_refuse(&first, &planted);
     comes_to_refuse(&second, &planted);
-
-    // Under another key: a ring of its own knows none of these cookies.
-    let stranger = fleet.node_with(&fleet.folder.path().join("other-keys"), &[]);
-    let token = visitor.token();
-    assert!(stranger.visitor_with(&token).view().is_nobody());
-    // Under another name, it isn't looked at.
-    let reply = first.connection().get("/get", &[("Cookie", &format!("other={token}"))]).expect(200);
-    assert!(reply.body.contains(r#""subject":null"#));
-    assert_eq!(second.visitor_with(&token).view().subject.as_deref(), Some("eve"));
+    assert_eq!(second.visitor_with(&visitor.token()).view().subject.as_deref(), Some("eve"));
 }
 
 #[test]
-fn replays_are_refused_on_every_node_with_a_file_as_the_list() {
+fn a7_4_1_replays_are_refused_on_every_node_with_a_file_as_the_list() {
     let folder = Folder::new();
     replays_are_refused(&format!("sqlite:{}", folder.path().join("list.db").display()));
 }
 
 #[test]
-fn replays_are_refused_on_every_node_with_redis_as_the_list() {
+fn a7_4_1_replays_are_refused_on_every_node_with_redis_as_the_list() {
     let engine = <Redis as engines::Engine>::start();
     replays_are_refused(&engine.url_at(engine.address()));
 }
 
 #[test]
-fn replays_are_refused_on_every_node_with_mariadb_as_the_list() {
+fn a7_4_1_replays_are_refused_on_every_node_with_mariadb_as_the_list() {
     let engine = <MariaDb as engines::Engine>::start();
     replays_are_refused(&engine.url_at(engine.address()));
 }
+
+/// Under another name the same key seals something else; that name's own cookies are good.
+#[test]
+fn a9_2_2_a_cookie_under_another_name_is_refused() {
+    let fleet = Fleet::on_a_file();
+    let node = fleet.node();
+    let other = fleet.node_with(&fleet.keys(), 1, &["--cookie-name", "__Host-other"]);
+    let token = node.visitor().log_in("ada");
+    let view = |cookie: &str| other.connection().get("/get", &[("Cookie", cookie)]).expect(200).body;
+    assert!(view(&format!("__Host-other={token}")).contains(r#""subject":null"#));
+    assert!(view(&format!("__Host-session={token}")).contains(r#""subject":null"#));
+    let reply = other.connection().get("/login?user=bob", &[]).expect(200);
+    let own = reply.header("set-cookie").unwrap().split(';').next().unwrap();
+    assert!(own.starts_with("__Host-other=") && view(own).contains(r#""subject":"bob""#));
+}
+
+/// How long a node may be out of touch with its list.
+const STALE_AFTER: Duration = Duration::from_secs(2);
 
 /// A hung list: sessions are honoured for as long as is stated and no longer, and nobody is logged out.
 #[test]
@@ -124,14 +141,19 @@ fn a_hung_list_fails_closed_within_the_bound() {
     let token = visitor.log_in("ada");
     engine.hang();
     let begun = Instant::now();
-    while visitor.get("/get").status == 200 {
-        assert!(begun.elapsed() < Duration::from_secs(4), "honoured without a list");
-        thread::sleep(Duration::from_millis(20));
+    let mut honoured = Duration::ZERO;
+    loop {
+        let asked = begun.elapsed();
+        if visitor.get("/get").status != 200 {
+            break;
+        }
+        // It was honoured when it was asked for, whenever the answer came.
+        honoured = asked;
+        assert!(honoured <= STALE_AFTER, "honoured without a list after {honoured:?}");
+        thread::sleep(Duration::from_millis(5));
     }
-    assert!(
-        begun.elapsed() > Duration::from_millis(500),
-        "a list that was asked just now is good for a while"
-    );
+    println!("honoured for {honoured:?} of {STALE_AFTER:?} after the list hung");
+    assert!(honoured > STALE_AFTER / 4, "a list that was asked just now is good for a while: {honoured:?}");
     visitor.get("/get").expect_problem(503);
     visitor.get("/set?k=a&v=b").expect_problem(503);
     node.visitor().get("/get").expect(200).expect_no_cookie();
@@ -141,95 +163,69 @@ fn a_hung_list_fails_closed_within_the_bound() {
     assert_eq!((visitor.view().subject.as_deref(), visitor.token()), (Some("ada"), token));
 }
 
-/// Keys go through all their states under load, on two nodes that hear of it at different moments: no valid cookie is
-/// refused.
+/// The list's server restarts with what it had saved before: nothing, or all but the last logout. Neither the node that
+/// noted that logout nor those that start later honour anything from before.
 #[test]
-fn a_rotation_of_keys_under_load_refuses_no_valid_cookie() {
-    let folder = Folder::new();
-    let fleet = Fleet::on(&format!("sqlite:{}", folder.path().join("list.db").display()));
-    // Each node has a copy of the ring, and gets the next state of it at its own time.
-    let copies = ["first", "second"].map(|name| fleet.folder.path().join(name));
-    drop(fleet.node_with(&copies[0], &[]));
-    copy(&copies[0], &copies[1]);
-    let nodes = copies.each_ref().map(|keys| fleet.node_with(keys, &[]));
-    let ring = cloakroom::keyring::KeyRing::parse(&fs::read_to_string(&copies[0]).unwrap()).unwrap();
-    let states = states_of(ring);
-    let clicks = in_parallel(5, |number, start| {
-        start.wait();
-        if number == 0 {
-            for state in &states {
-                for keys in &copies {
-                    write(keys, state);
-                    // Longer than a node takes to look at its ring.
-                    thread::sleep(Duration::from_millis(6_000));
-                }
-            }
-            return 0;
+fn r_revive_a_list_that_lost_its_data_revives_nothing() {
+    for is_saved in [false, true] {
+        let mut engine = <Redis as engines::Engine>::start();
+        let fleet = Fleet::on(&engine.url_at(engine.address()));
+        let (node, idle) = (fleet.node(), fleet.node());
+        let (mut visitor, mut other) = (node.visitor(), node.visitor());
+        let token = visitor.log_in("ada");
+        let bystander = other.log_in("bob");
+        if is_saved {
+            engine.node().ask(&["SAVE"]);
         }
-        let (name, mut clicks) = (format!("user-{number}"), 0);
-        let mut visitor = nodes[0].visitor();
-        visitor.log_in(&name);
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(12 * states.len() as u64) {
-            for node in &nodes {
-                let mut tab = visitor.tab(node);
-                let reply = tab.get("/incr?k=n");
-                assert_eq!(reply.status, 200, "{reply:?}");
-                assert_eq!(tab.view().subject.as_deref(), Some(name.as_str()));
-                clicks += 1;
+        visitor.get("/logout").expect(200);
+        comes_to_refuse(&idle, &token);
+        engine.kill();
+        engine.restart();
+        for node in [&node, &idle, &fleet.node()] {
+            let mut late = node.visitor();
+            time_to_recover(&mut late, "/login?user=eve", Duration::from_secs(10));
+            // Nobody is any wiser than the list: who wasn't logged out is as well.
+            let begun = Instant::now();
+            while !node.visitor_with(&bystander).view().is_nobody() {
+                assert!(begun.elapsed() < ARRIVAL_MAX, "the list wasn't lost, or that went unnoticed");
+                thread::sleep(Duration::from_millis(5));
             }
-            thread::sleep(Duration::from_millis(10));
+            assert!(node.visitor_with(&token).view().is_nobody());
+            late.get("/login?user=eve").expect(200);
+            assert_eq!(late.view().subject.as_deref(), Some("eve"));
         }
-        clicks
-    });
-    assert!(clicks.iter().sum::<i32>() > 1_000, "{clicks:?}");
+    }
 }
 
-/// Published, promoted, and published and promoted once more. A key is removed when the longest lifetime is over, which
-/// no test waits for.
-fn states_of(mut ring: cloakroom::keyring::KeyRing) -> Vec<String> {
-    use cloakroom::{
-        clock::{Clock as _, OsEntropy, SystemClock},
-        keyring::{Schedule, fresh_key},
-    };
-    let mut states = Vec::new();
-    let schedule = Schedule::for_lifetime(Duration::from_secs(86_400)).unwrap();
-    let mut now = SystemClock.now();
-    let (id, material) = fresh_key(&OsEntropy).unwrap();
-    ring.publish(id, material, now).unwrap();
-    states.push(ring.expose());
-    now = now + schedule.publish_delay();
-    ring.promote(id, now, &schedule).unwrap();
-    states.push(ring.expose());
-    states
+/// From the answer to a logout until another node refuses a copy of its cookie.
+fn time_to_refusal(list: &str) {
+    const TRIES: usize = 1_000;
+    let fleet = Fleet::on(list);
+    let (first, second) = (fleet.node(), fleet.node());
+    let (mut visitor, mut thief) = (first.visitor(), second.visitor());
+    let mut times: Vec<_> = (0..TRIES)
+        .map(|_| {
+            let token = visitor.log_in("ada");
+            visitor.get("/logout").expect(200);
+            let begun = Instant::now();
+            while thief.holding(&token).get("/get").expect(200).body.contains("ada") {}
+            begun.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    let (p50, p99) = (times[TRIES / 2], times[TRIES * 99 / 100]);
+    println!("refused on another node after {p50:?} (p50), {p99:?} (p99), {:?} (worst)", times[TRIES - 1]);
+    assert!(p99 < Duration::from_millis(100), "{p99:?}");
 }
 
-fn copy(from: &Path, to: &Path) {
-    write(to, &fs::read_to_string(from).unwrap());
-}
-
-/// As a program that distributes keys does: whole, and readable by its owner alone.
-fn write(path: &Path, ring: &str) {
-    use std::os::unix::fs::PermissionsExt as _;
-    let new = path.with_extension("new");
-    fs::write(&new, ring).unwrap();
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::rename(&new, path).unwrap();
-}
-
-/// The list's server restarts without its data: what was revoked stays so, for everything from before is refused.
 #[test]
-fn a_list_that_lost_its_data_revives_nothing() {
-    let mut engine = <Redis as engines::Engine>::start();
-    let fleet = Fleet::on(&engine.url_at(engine.address()));
-    let node = fleet.node();
-    let (mut visitor, mut other) = (node.visitor(), node.visitor());
-    let token = visitor.log_in("ada");
-    other.log_in("bob");
-    visitor.get("/logout").expect(200);
-    engine.kill();
-    engine.restart();
-    let mut late = node.visitor();
-    time_to_recover(&mut late, "/login?user=eve", Duration::from_secs(10));
-    assert!(node.visitor_with(&token).view().is_nobody());
+fn a_revocation_arrives_within_the_bound_with_redis_as_the_list() {
+    let engine = <Redis as engines::Engine>::start();
+    time_to_refusal(&engine.url_at(engine.address()));
+}
+
+#[test]
+fn a_revocation_arrives_within_the_bound_with_mariadb_as_the_list() {
+    let engine = <MariaDb as engines::Engine>::start();
+    time_to_refusal(&engine.url_at(engine.address()));
 }
