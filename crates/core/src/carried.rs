@@ -22,7 +22,8 @@ pub struct Stamp {
     pub epoch: u64,
     /// The list that revocations are looked up in. A list that was lost is never taken for one without entries.
     pub list: u64,
-    /// How many entries the list had, ever, when the cookie was issued: one that has fewer lost some.
+    /// How many of the list's entries, ever, the cookie's issuer knew, none of which refuses it. A node that knows fewer
+    /// can't tell what the cookie is worth, and a list that has fewer lost some.
     pub entries: u64,
 }
 

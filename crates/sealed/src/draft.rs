@@ -64,7 +64,7 @@ pub(crate) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     pub(crate) fn new(list: &'a List, now: Timestamp) -> Self {
-        Self { list, added: List::new(list.id, list.grace()), entries: Vec::new(), now }
+        Self { list, added: List::beyond(list), entries: Vec::new(), now }
     }
 
     /// Adds what is wished, if whoever wishes it still may. `epoch` is a random number, for a subject.

@@ -70,7 +70,9 @@ pub(crate) struct List {
     subjects: HashMap<Subject, SubjectCut>,
     /// Sessions that began before this are refused.
     before: Timestamp,
-    /// How many entries the list is known to have had, ever: a cookie may know of more than were taken in.
+    /// How many entries the log had that were taken in, ever.
+    taken: u64,
+    /// How many it is known to have had: a cookie may know of more.
     known: AtomicU64,
     expired_at: Timestamp,
 }
@@ -110,7 +112,7 @@ pub(crate) struct Presented<'a> {
 }
 
 /// How many moves of a session are told apart at once. Of more, the earlier take effect too early.
-const MOVES_MAX: usize = 8;
+pub(crate) const MOVES_MAX: usize = 8;
 
 /// How often a list is searched for what has expired.
 const EXPIRE_PERIOD: Duration = Duration::from_secs(10);
@@ -128,13 +130,25 @@ impl List {
         self.grace
     }
 
+    /// An empty one, for what follows on this one.
+    pub(crate) fn beyond(list: &Self) -> Self {
+        Self { taken: list.taken, ..Self::new(list.id, list.grace) }
+    }
+
     /// What a cookie still grants.
     pub(crate) fn honour(&self, session: &Presented<'_>, now: Timestamp) -> Honour {
-        if session.stamp.list != self.id || session.began < self.before {
-            // Nobody logs in again while this is new to them: there is nothing to mind.
+        // What is refused for these has been dead for long: there is no login to mind.
+        if session.stamp.list != self.id {
             return Honour::Absent;
         }
-        self.known.fetch_max(session.stamp.entries, Ordering::Relaxed);
+        if session.stamp.entries > self.taken {
+            // Whoever issued it knew all that is known here, and more: so nothing here speaks against it.
+            self.known.fetch_max(session.stamp.entries, Ordering::Relaxed);
+            return Honour::Full;
+        }
+        if session.began < self.before {
+            return Honour::Absent;
+        }
         if let Some(cut) = session.subject.and_then(|subject| self.subjects.get(subject))
             && !cut.spares(session.id, session.stamp.epoch)
         {
@@ -151,7 +165,12 @@ impl List {
         if now > at + self.grace { Honour::Absent } else { Honour::Ended }
     }
 
-    /// How many entries the list has had.
+    /// How many entries were taken in.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// How many entries the list must have.
     pub(crate) fn known(&self) -> u64 {
         self.known.load(Ordering::Relaxed)
     }
@@ -202,6 +221,7 @@ impl List {
 
     /// Notes how many entries the log had so far, and from when on sessions must have begun.
     pub(crate) fn advance(&mut self, entries: u64, before: Timestamp) {
+        self.taken = entries;
         self.known.fetch_max(entries, Ordering::Relaxed);
         if before <= self.before {
             return;

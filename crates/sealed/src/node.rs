@@ -109,13 +109,14 @@ impl Node {
     pub(crate) fn stamp(&self, subject: Option<&Subject>) -> Stamp {
         let list = self.replica.list.read();
         let epoch = subject.and_then(|subject| list.epoch(subject)).unwrap_or(0);
-        Stamp { epoch, list: list.id, entries: list.known(), ..Stamp::default() }
+        Stamp { epoch, list: list.id, entries: list.taken(), ..Stamp::default() }
     }
 
-    /// The stamp as it is sealed now: it says how long the list is.
+    /// The stamp as it is sealed now: it says how much of the list is known not to speak against it.
     pub(crate) fn dated(&self, stamp: Stamp) -> Stamp {
         let list = self.replica.list.read();
-        if stamp.list == list.id { Stamp { entries: list.known(), ..stamp } } else { stamp }
+        let taken = if stamp.list == list.id { list.taken() } else { 0 };
+        Stamp { entries: stamp.entries.max(taken), ..stamp }
     }
 
     pub(crate) fn settings(&self) -> &ListSettings {

@@ -114,3 +114,30 @@ async fn of_two_logins_with_one_cookie_at_once_one_succeeds() {
     }
     assert_eq!(answers, [(true, Some("ada".to_owned())), (false, None)]);
 }
+
+/// Bug: a cookie from a login of a moment ago was refused on a node that hadn't heard of that login, for it was of no line
+/// that the node knew. Mend: a cookie says how much of the list its issuer knew; where that is more than is known here,
+/// nothing that is known here speaks against it.
+#[tokio::test]
+async fn a_cookie_of_a_moment_ago_is_good_on_a_node_that_lags() {
+    let fleet = Fleet::new();
+    let ahead = fleet.node().await;
+    let (mut browser, ada) = (Browser::default(), Subject::new("ada").unwrap());
+    ahead.log_in(&mut browser, "ada").await;
+    ahead.log_in(&mut browser, "ada").await;
+    ahead.sessions.revocations().unwrap().end(&ada, None).await.unwrap();
+    let lagging = fleet.lagging(|sealed| sealed).await;
+    fleet.clock.advance(Duration::from_millis(1));
+    for _ in 0..3 {
+        ahead.log_in(&mut browser, "ada").await;
+        let mut elsewhere = browser.clone();
+        lagging.visit(&mut elsewhere, increment).await.unwrap();
+        for (name, node) in [("ahead", &ahead), ("lagging", &lagging)] {
+            assert_eq!(node.user(&elsewhere).await.as_deref(), Some("ada"), "{name}");
+            assert_eq!(node.user(&browser).await.as_deref(), Some("ada"), "{name}");
+        }
+        ahead.sessions.revocations().unwrap().end(&ada, None).await.unwrap();
+        fleet.clock.advance(Duration::from_millis(1));
+        assert_eq!((ahead.user(&elsewhere).await, ahead.user(&browser).await), (None, None));
+    }
+}
