@@ -190,7 +190,8 @@ impl CookiePolicy {
     /// The `Set-Cookie` value that hands the browser a sealed session, which it may forget after `max_age`.
     #[must_use]
     pub fn set_sealed(&self, value: &str, max_age: Duration) -> String {
-        self.render(value, max_age)
+        // Rounded down to nothing, it would delete what it is to set.
+        self.render(value, max_age.max(Duration::from_secs(1)))
     }
 
     /// The `Set-Cookie` value that deletes the cookie: its name, domain and path are those it was set with.
@@ -344,6 +345,13 @@ mod tests {
                 .set(&token(1), Duration::ZERO)
                 .ends_with("; Secure; Partitioned")
         );
+    }
+
+    /// Bug: a cookie that was sealed in its session's last second was deleted. Cause: what was left was rounded down.
+    #[test]
+    fn a_sealed_cookie_is_never_deleted_by_what_sets_it() {
+        let set = CookiePolicy::default().set_sealed("x", Duration::from_millis(999));
+        assert!(set.contains("; Max-Age=1;"), "{set}");
     }
 
     #[test]
