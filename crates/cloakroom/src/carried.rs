@@ -1,6 +1,6 @@
 //! The way of a session that travels in its cookie: opened, decided on as any other, and sealed again.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use cloakroom_core::{
     Data, Record, Subject, Timestamp, Token,
@@ -15,7 +15,7 @@ use crate::{
     carrier::{Carrier, Change, Cut, CutAnswer, Honour, Opened, SUBJECT_BYTES, Sealed},
     deadline::within,
     event::{EventKind, Rejection},
-    exchange::{Claim, Commit, Outcome, Phase, SetCookie, Shared, State},
+    exchange::{Claim, Commit, Outcome, Phase, Shared, State},
     sessions::Engine,
 };
 
@@ -24,13 +24,31 @@ impl Shared {
     pub(crate) fn open_carried<'a>(
         &self,
         carrier: &dyn Carrier,
-        values: impl Iterator<Item = &'a [u8]>,
+        headers: impl Iterator<Item = &'a [u8]>,
+        user_agent: Option<&[u8]>,
+    ) -> Result<(), Error> {
+        let cookie = &self.engine.cookie;
+        if carrier.parts_max() == 1 {
+            return self.open_values(carrier, cookie.values(headers).map(Cow::Borrowed), user_agent);
+        }
+        let headers: Vec<_> = headers.collect();
+        let parts = cookie.parts(headers.iter().copied());
+        let values = cookie.values(headers.iter().copied()).filter_map(|first| parts.join(first));
+        self.open_values(carrier, values.map(Cow::Owned), user_agent)?;
+        self.state.lock().parts = parts.count();
+        Ok(())
+    }
+
+    fn open_values<'a>(
+        &self,
+        carrier: &dyn Carrier,
+        values: impl Iterator<Item = Cow<'a, [u8]>>,
         user_agent: Option<&[u8]>,
     ) -> Result<(), Error> {
         let now = self.engine.now();
         let (mut claim, mut stamp, mut is_fading) = (Claim::default(), Stamp::default(), false);
         for value in values {
-            let opened = carrier.open(value, now).inspect_err(|error| self.engine.tell_failure(error))?;
+            let opened = carrier.open(&value, now).inspect_err(|error| self.engine.tell_failure(error))?;
             let (record, found, honour) = match opened {
                 Opened::Rejected(rejection) => {
                     self.engine.tell(EventKind::Rejected(rejection), None, None);
@@ -85,6 +103,7 @@ impl Shared {
             began,
             stamp: state.stamp,
             is_fading: state.is_fading,
+            parts: state.parts,
             moves_authority: state.intent.moves_authority(),
             is_login: state.intent.login.is_some(),
         };
@@ -140,6 +159,8 @@ struct Carrying {
     began: Option<Arc<Record>>,
     stamp: Stamp,
     is_fading: bool,
+    /// How many cookies the browser has of the session.
+    parts: usize,
     moves_authority: bool,
     /// Whether older cookies lose their authority at once, and not after a grace.
     is_login: bool,
@@ -259,7 +280,8 @@ impl Carrying {
         match then {
             Then::Clear(reason) => {
                 tell_end(reason);
-                Ok(Outcome { set_cookie: Some(SetCookie(engine.cookie.clear())), was_loaded: true })
+                let further = engine.cookie.clear_parts(1, self.parts);
+                Ok(Outcome::setting([vec![engine.cookie.clear()], further].concat()))
             }
             Then::Begin(reason, record) => {
                 tell_end(reason);
@@ -302,8 +324,8 @@ impl Carrying {
         if is_overwriting {
             self.engine.tell(EventKind::Overwritten, Some(record.id), record.subject.as_ref());
         }
-        let cookie = self.engine.cookie.set_sealed(&value, record.times.end.since(self.now));
-        Ok(Outcome { set_cookie: Some(SetCookie(cookie)), was_loaded: true })
+        let max_age = record.times.end.since(self.now);
+        Ok(Outcome::setting(self.engine.cookie.set_parts(&value, self.parts, max_age)))
     }
 
     /// An end counts as done; what was to follow it doesn't.

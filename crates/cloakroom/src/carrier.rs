@@ -20,7 +20,12 @@ pub trait Carrier: Send + Sync {
     /// [`Error::is_invalid`] for what can't work with this carrier, with a message that says what to change.
     fn bind(&self, cookie_name: &str, policy: &Policy) -> Result<(), Error>;
 
-    /// The most bytes of data that fit into a cookie of this name.
+    /// How many cookies a session is cut over at most; at most [`Parts::MAX`](cloakroom_core::cookie::Parts::MAX).
+    fn parts_max(&self) -> usize {
+        1
+    }
+
+    /// The most bytes of data that fit into cookies of this name.
     fn data_bytes_max(&self, cookie_name: &str) -> usize;
 
     /// The session in a cookie's value.

@@ -316,7 +316,7 @@ impl Work {
                 CookieChange::Clear => self.engine.cookie.clear(),
             })
         });
-        Outcome { set_cookie, was_loaded: true }
+        Outcome { set_cookie, ..Outcome::unchanged() }
     }
 
     /// A login races with a revocation of all the subject's sessions. The session is the subject's by now: either the

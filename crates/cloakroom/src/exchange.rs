@@ -55,6 +55,8 @@ pub(crate) struct State {
     pub(crate) stamp: Stamp,
     /// Whether the cookie it came in is about to lose its authority.
     pub(crate) is_fading: bool,
+    /// How many cookies it was cut over.
+    pub(crate) parts: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,6 +82,7 @@ impl Exchange {
             intent: Intent::new(engine.data_bytes_max),
             stamp: Stamp::default(),
             is_fading: false,
+            parts: 1,
         };
         let shared = Shared { engine: Arc::clone(engine), arrived: engine.now(), state: Mutex::new(state) };
         Self { shared: Arc::new(shared) }
@@ -106,7 +109,7 @@ impl Exchange {
         if !shared.state.lock().is_loaded() {
             shared.engine.start_sweeping();
             if let Some(carrier) = shared.engine.carrier() {
-                shared.open_carried(carrier, shared.engine.cookie.values(cookies), user_agent)?;
+                shared.open_carried(carrier, cookies, user_agent)?;
                 return Ok(Session::new(Arc::clone(&self.shared)));
             }
             let tokens = shared.engine.cookie.tokens(cookies);
@@ -150,7 +153,7 @@ impl Exchange {
     pub fn commit(&self) -> Commit {
         let mut state = self.shared.state.lock();
         match state.phase {
-            Phase::Untouched => return Commit::done(Ok(Outcome { set_cookie: None, was_loaded: false })),
+            Phase::Untouched => return Commit::done(Ok(Outcome { was_loaded: false, ..Outcome::unchanged() })),
             Phase::Committed | Phase::Discarded => return Commit::done(Ok(Outcome::unchanged())),
             Phase::Open => state.phase = Phase::Committed,
         }
@@ -408,13 +411,20 @@ pub struct Outcome {
     /// The value of a `Set-Cookie` header. It holds a token: nothing may log it, and the response needs
     /// `Cache-Control: no-store`.
     pub set_cookie: Option<SetCookie>,
+    /// The values of further `Set-Cookie` headers, where a sealed session is cut over several cookies.
+    pub more_cookies: Vec<SetCookie>,
     /// Whether the session was loaded, so that the response depends on the cookie (`Vary: Cookie`).
     pub was_loaded: bool,
 }
 
 impl Outcome {
     pub(crate) fn unchanged() -> Self {
-        Self { set_cookie: None, was_loaded: true }
+        Self { set_cookie: None, more_cookies: Vec::new(), was_loaded: true }
+    }
+
+    pub(crate) fn setting(cookies: Vec<String>) -> Self {
+        let mut cookies = cookies.into_iter().map(SetCookie);
+        Self { set_cookie: cookies.next(), more_cookies: cookies.collect(), was_loaded: true }
     }
 }
 

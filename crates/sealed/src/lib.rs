@@ -22,6 +22,7 @@ mod log;
 mod model;
 mod node;
 mod overwritten;
+mod packed;
 mod replica;
 mod rings;
 mod seal;

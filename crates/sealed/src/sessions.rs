@@ -11,6 +11,7 @@ use cloakroom::{
     carrier::{
         self, Carrier, Change, Cut, CutAnswer, FIXED_BYTES_MAX, Honour, Opened, SUBJECT_BYTES, Sealed, Stamp,
     },
+    cookie::{Parts, capacity},
     clock::{Clock, Entropy as _, OsEntropy, SystemClock},
     event::Rejection,
     keyring::LiveRing,
@@ -23,6 +24,7 @@ use crate::{
     log::random,
     node::Node,
     overwritten::{Issued, Overwritten},
+    packed,
     rings::Rings,
     seal::{OVERHEAD_BYTES, Rejected},
     settings::ListSettings,
@@ -51,6 +53,9 @@ pub struct SealedSessions {
     /// None: what was handed out can't be taken back.
     node: Option<Arc<Node>>,
     lifetime_max: Option<Duration>,
+    /// How many cookies a session is cut over at most.
+    parts_max: usize,
+    is_compressed: bool,
     bound: OnceLock<Bound>,
     overwritten: Overwritten,
 }
@@ -59,13 +64,16 @@ pub struct SealedSessions {
 struct Bound {
     cookie_name: Box<str>,
     lifetime_max: Duration,
+    /// The longest that a session can be when it is inflated.
+    plain_bytes_max: usize,
 }
-
-/// The most that browsers keep of a cookie, name and value together.
-const COOKIE_BYTES_MAX: usize = 4096;
 
 /// Left for a description of the client, which comes on top of the data.
 const CLIENT_BYTES: usize = 64;
+
+/// The longest subject and description that a session can have.
+const SUBJECT_BYTES_MAX: usize = 255;
+const CLIENT_BYTES_MAX: usize = 255;
 
 /// Less isn't worth a session.
 const DATA_BYTES_MIN: usize = 256;
@@ -123,6 +131,8 @@ impl SealedSessions {
             rings: Rings::new(ring),
             node,
             lifetime_max: None,
+            parts_max: 1,
+            is_compressed: false,
             bound: OnceLock::new(),
             overwritten: Overwritten::default(),
         }
@@ -144,10 +154,30 @@ impl SealedSessions {
         self.bound.get().ok_or_else(|| Error::invalid("sealed sessions must be built before they are used"))
     }
 
-    /// The most bytes that fit into a cookie of this name before they are sealed.
-    fn plain_bytes_max(cookie_name: &str) -> usize {
-        let text = COOKIE_BYTES_MAX.saturating_sub(cookie_name.len());
-        (text * 3 / 4).saturating_sub(OVERHEAD_BYTES)
+    /// Cuts sessions that don't fit into one cookie over several, at most four; one by default. Each request carries all
+    /// of them in one header, and many servers and proxies refuse headers over 8 KiB: raise their limits for more than
+    /// two. A browser that mixes parts of two responses has no session any more.
+    #[must_use]
+    pub fn split_over(mut self, cookies_max: usize) -> Self {
+        self.parts_max = cookies_max;
+        self
+    }
+
+    /// Compresses sessions before they are sealed, and pads them to multiples of 256 bytes; not by default. Who can put
+    /// data into a session and watch its cookie's length may learn of other data in it, although padding hides most of
+    /// that: so leave it off where secrets and what strangers send lie in one session.
+    ///
+    /// How much fits is known only when the response is made: what is too large then is an error of the response, and not
+    /// of the handler's change.
+    #[must_use]
+    pub fn compressed(mut self) -> Self {
+        self.is_compressed = true;
+        self
+    }
+
+    /// The most bytes that fit into cookies of this name when they are sealed.
+    fn sealed_bytes_max(&self, cookie_name: &str) -> usize {
+        (capacity(cookie_name, self.parts_max) * 3 / 4).saturating_sub(OVERHEAD_BYTES)
     }
 
     /// For how long cookies may live on that are issued until every node has heard that they mustn't.
@@ -186,14 +216,16 @@ impl SealedSessions {
                 bound.lifetime_max.as_secs()
             )));
         }
-        let plain = carrier::encode(record, stamp)?;
-        let bytes_max = Self::plain_bytes_max(&bound.cookie_name);
-        if plain.len() > bytes_max {
+        let encoded = carrier::encode(record, stamp)?;
+        let encoded_bytes = encoded.len();
+        let plain = if self.is_compressed { packed::pack(&encoded) } else { Some(encoded) };
+        let bytes_max = self.sealed_bytes_max(&bound.cookie_name);
+        let Some(plain) = plain.filter(|plain| plain.len() <= bytes_max) else {
             let data = record.data.as_bytes().len();
-            let room = (bytes_max + data).saturating_sub(plain.len());
+            let room = (bytes_max + data).saturating_sub(encoded_bytes);
             let entries = record.data.iter().map(|(name, value)| (name, value.len()));
             return Err(CoreError::too_large(data, room, entries).into());
-        }
+        };
         Ok(plain)
     }
 }
@@ -210,21 +242,33 @@ impl Carrier for SealedSessions {
         if lifetime_max < policy.lifetime.absolute() {
             return Err(Error::invalid("`lifetime_max` is shorter than the policy's absolute timeout"));
         }
+        if !(1..=Parts::MAX).contains(&self.parts_max) {
+            return Err(Error::invalid("a session is cut over at most four cookies"));
+        }
         if self.data_bytes_max(cookie_name) < DATA_BYTES_MIN {
             return Err(Error::invalid("the cookie's name leaves no room for a session: shorten it"));
         }
-        self.rings.bind(cookie_name)?;
+        self.rings.bind(cookie_name, capacity(cookie_name, self.parts_max))?;
         if let Some(node) = &self.node {
             node.set_grace(policy.grace);
         }
-        let bound = Bound { cookie_name: cookie_name.into(), lifetime_max };
+        let plain_bytes_max = policy.record_bytes_max + FIXED_BYTES_MAX + SUBJECT_BYTES_MAX + CLIENT_BYTES_MAX;
+        let bound = Bound { cookie_name: cookie_name.into(), lifetime_max, plain_bytes_max };
         self.bound.set(bound).map_err(|_| {
             Error::invalid("these sealed sessions are in use already: make others for another cookie")
         })
     }
 
+    fn parts_max(&self) -> usize {
+        self.parts_max
+    }
+
     fn data_bytes_max(&self, cookie_name: &str) -> usize {
-        Self::plain_bytes_max(cookie_name).saturating_sub(FIXED_BYTES_MAX + SUBJECT_BYTES + CLIENT_BYTES)
+        if self.is_compressed {
+            // As much as the policy allows: how small it gets, nobody knows beforehand.
+            return usize::MAX;
+        }
+        self.sealed_bytes_max(cookie_name).saturating_sub(FIXED_BYTES_MAX + SUBJECT_BYTES + CLIENT_BYTES)
     }
 
     fn open(&self, value: &[u8], now: Timestamp) -> Result<Opened, Error> {
@@ -237,7 +281,8 @@ impl Carrier for SealedSessions {
             }
         };
         // Sealed by a version of this library that wrote it in another form.
-        let Ok((mut record, stamp)) = carrier::decode(&plain) else {
+        let plain = packed::unpack(&plain, self.bound()?.plain_bytes_max);
+        let Some(Ok((mut record, stamp))) = plain.map(|plain| carrier::decode(&plain)) else {
             return Ok(Opened::Rejected(Rejection::BadSeal));
         };
         // It was sealed when longer ones were allowed.
