@@ -194,9 +194,7 @@ impl Carrying {
             Action::Touch => self.touch(carrier),
             Action::Replace { record, .. } => self.replace(carrier, record),
             Action::End(reason) => self.end(carrier, Then::Clear(reason)),
-            Action::EndThenCreate(reason, record) => {
-                self.end(carrier, Then::Begin(reason, Box::new(record)))
-            }
+            Action::EndThenCreate(reason, record) => self.end(carrier, Then::Begin(reason, Box::new(record))),
         }
     }
 
@@ -296,7 +294,8 @@ impl Carrying {
     }
 
     fn kind_of_move(&self, record: &Record) -> EventKind {
-        let began_earlier = self.began.as_ref().is_some_and(|began| began.times.started < record.times.started);
+        let began_earlier =
+            self.began.as_ref().is_some_and(|began| began.times.started < record.times.started);
         if self.is_login || began_earlier {
             EventKind::Authenticated
         } else if self.moves_authority {

@@ -153,7 +153,9 @@ impl Exchange {
     pub fn commit(&self) -> Commit {
         let mut state = self.shared.state.lock();
         match state.phase {
-            Phase::Untouched => return Commit::done(Ok(Outcome { was_loaded: false, ..Outcome::unchanged() })),
+            Phase::Untouched => {
+                return Commit::done(Ok(Outcome { was_loaded: false, ..Outcome::unchanged() }));
+            }
             Phase::Committed | Phase::Discarded => return Commit::done(Ok(Outcome::unchanged())),
             Phase::Open => state.phase = Phase::Committed,
         }

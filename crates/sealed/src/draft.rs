@@ -130,7 +130,9 @@ impl<'a> Draft<'a> {
     /// The worse of what the list says and what was added to it. A cookie that was honoured until then may be led on.
     fn honour(&self, presented: &Presented<'_>) -> Honour {
         match (self.list.honour(presented, self.now), self.added.honour(presented, self.now)) {
-            (before, Honour::Full) | (before @ (Honour::Superseded | Honour::Ended | Honour::Absent), _) => before,
+            (before, Honour::Full) | (before @ (Honour::Superseded | Honour::Ended | Honour::Absent), _) => {
+                before
+            }
             (Honour::Full | Honour::Fading(_), after) => after,
         }
     }

@@ -11,8 +11,8 @@ use cloakroom::{
     carrier::{
         self, Carrier, Change, Cut, CutAnswer, FIXED_BYTES_MAX, Honour, Opened, SUBJECT_BYTES, Sealed, Stamp,
     },
-    cookie::{Parts, capacity},
     clock::{Clock, Entropy as _, OsEntropy, SystemClock},
+    cookie::{Parts, capacity},
     event::Rejection,
     keyring::LiveRing,
     store::{Answer, EndReason, Loaded, Revocation, Revoke, Store, Swept, Tombstone, Written},
@@ -252,7 +252,8 @@ impl Carrier for SealedSessions {
         if let Some(node) = &self.node {
             node.set_grace(policy.grace);
         }
-        let plain_bytes_max = policy.record_bytes_max + FIXED_BYTES_MAX + SUBJECT_BYTES_MAX + CLIENT_BYTES_MAX;
+        let plain_bytes_max =
+            policy.record_bytes_max + FIXED_BYTES_MAX + SUBJECT_BYTES_MAX + CLIENT_BYTES_MAX;
         let bound = Bound { cookie_name: cookie_name.into(), lifetime_max, plain_bytes_max };
         self.bound.set(bound).map_err(|_| {
             Error::invalid("these sealed sessions are in use already: make others for another cookie")

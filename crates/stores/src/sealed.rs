@@ -58,8 +58,11 @@ impl Options {
     fn parse(url: &str) -> Result<Self, Error> {
         let options = url.strip_prefix("sealed:?").unwrap_or_default();
         // The last option, and a URL of its own.
-        let at = options.find("revocations=").filter(|at| options[..*at].is_empty() || options[..*at].ends_with('&'));
-        let Some((before, list)) = at.map(|at| (&options[..at], &options[at + "revocations=".len()..])) else {
+        let at = options
+            .find("revocations=")
+            .filter(|at| options[..*at].is_empty() || options[..*at].ends_with('&'));
+        let Some((before, list)) = at.map(|at| (&options[..at], &options[at + "revocations=".len()..]))
+        else {
             return Err(Error::invalid(
                 "sealed sessions need a place for revocations, or logout would end nothing: add \
                  `revocations=` and the URL of a store that all nodes share, as in \
@@ -70,7 +73,9 @@ impl Options {
         let (mut keys, mut name, mut follow_period) = (None, None, FOLLOW_PERIOD);
         for option in before.split('&').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
-                Some(("keys", path)) if !path.is_empty() && keys.is_none() => keys = Some(PathBuf::from(path)),
+                Some(("keys", path)) if !path.is_empty() && keys.is_none() => {
+                    keys = Some(PathBuf::from(path))
+                }
                 Some(("list", list)) if !list.is_empty() && name.is_none() => name = Some(list.to_owned()),
                 Some(("follow_s", text)) => follow_period = seconds(text)?,
                 _ => {
@@ -91,7 +96,8 @@ impl Options {
 
 fn seconds(text: &str) -> Result<Duration, Error> {
     let seconds = text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds));
-    let wrong = || Error::invalid("`follow_s`, how often a key ring is looked at, lies between 1 and 86400 seconds");
+    let wrong =
+        || Error::invalid("`follow_s`, how often a key ring is looked at, lies between 1 and 86400 seconds");
     seconds.map(Duration::from_secs).ok_or_else(wrong)
 }
 
@@ -101,17 +107,15 @@ mod tests {
 
     #[test]
     fn revocations_are_asked_for_or_waived_by_name() {
-        for url in
-            [
-                "sealed:",
-                "sealed:revocations=none",
-                "sealed:?keys=k",
-                "sealed:?keys=&revocations=none",
-                "sealed:?keys=a&keys=b&revocations=none",
-                "sealed:?x=y&revocations=none",
-                "sealed:?follow_s=0&revocations=none",
-            ]
-        {
+        for url in [
+            "sealed:",
+            "sealed:revocations=none",
+            "sealed:?keys=k",
+            "sealed:?keys=&revocations=none",
+            "sealed:?keys=a&keys=b&revocations=none",
+            "sealed:?x=y&revocations=none",
+            "sealed:?follow_s=0&revocations=none",
+        ] {
             assert!(check(url).unwrap_err().is_invalid(), "{url}");
         }
         for url in

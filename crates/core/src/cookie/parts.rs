@@ -88,7 +88,11 @@ impl CookiePolicy {
         let mut cookies = vec![self.set_sealed(&format!("{count}{start}"), max_age)];
         for number in 2..=count {
             let (part, left) = rest.split_at((COOKIE_BYTES_MAX - name.len() - SUFFIX_BYTES).min(rest.len()));
-            cookies.push(self.render_as(&format!("{name}.{number}"), part, max_age.max(Duration::from_secs(1))));
+            cookies.push(self.render_as(
+                &format!("{name}.{number}"),
+                part,
+                max_age.max(Duration::from_secs(1)),
+            ));
             rest = left;
         }
         cookies.extend(self.clear_parts(count, before));
@@ -151,7 +155,8 @@ mod tests {
             let parts = policy.parts(headers());
             assert!(policy.values(headers()).all(|first| parts.join(first).is_none()), "{header}");
         }
-        let parts = policy.parts(std::iter::once(&b"__Host-session.5=a; __Host-session.1=b; x__Host-session.2=c"[..]));
+        let parts = policy
+            .parts(std::iter::once(&b"__Host-session.5=a; __Host-session.1=b; x__Host-session.2=c"[..]));
         assert_eq!((parts.count(), parts.join(b"9x")), (1, Some(b"9x".to_vec())));
     }
 }

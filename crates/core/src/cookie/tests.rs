@@ -16,10 +16,8 @@ fn found(headers: &[&str]) -> Vec<u8> {
 #[test]
 fn a3_3_1_a3_3_2_a3_3_4_the_default_cookie_is_strict() {
     let set = CookiePolicy::default().set(&token(1), Duration::from_secs(60));
-    let expected = format!(
-        "__Host-session={}; Path=/; HttpOnly; SameSite=Lax; Max-Age=60; Secure",
-        token(1).expose()
-    );
+    let expected =
+        format!("__Host-session={}; Path=/; HttpOnly; SameSite=Lax; Max-Age=60; Secure", token(1).expose());
     assert_eq!(set, expected);
 }
 
@@ -58,9 +56,8 @@ fn a3_3_1_what_browsers_drop_is_refused() {
 fn a3_3_5_a_cookie_over_its_limits_is_refused() {
     let named = |bytes| CookiePolicy::default().name("n".repeat(bytes)).check();
     assert!(named(4096 - Token::LENGTH).is_ok() && named(4096 - Token::LENGTH + 1).is_err());
-    let below = |bytes: usize| {
-        CookiePolicy::default().name("id").path(format!("/{}", "p".repeat(bytes - 1))).check()
-    };
+    let below =
+        |bytes: usize| CookiePolicy::default().name("id").path(format!("/{}", "p".repeat(bytes - 1))).check();
     assert!(below(1024).is_ok() && below(1025).is_err());
 }
 
@@ -125,10 +122,7 @@ fn c_toss_duplicates_are_bounded_and_in_order() {
     let cookie = |byte| format!("__Host-session={}", token(byte).expose());
     let all: Vec<_> = (1..=9).map(cookie).collect();
     assert_eq!(found(&[&all.join("; ")]), [1, 2, 3]);
-    assert_eq!(
-        found(&[&format!("a=b;{} ", all[0]), &format!("__Host-session=junk; {}", all[1])]),
-        [1, 2]
-    );
+    assert_eq!(found(&[&format!("a=b;{} ", all[0]), &format!("__Host-session=junk; {}", all[1])]), [1, 2]);
 }
 
 proptest::proptest! {
@@ -141,16 +135,9 @@ proptest::proptest! {
 
 #[test]
 fn cs_hostile_headers_yield_nothing() {
-    for header in [
-        "",
-        ";",
-        "=",
-        "__Host-session",
-        "__Host-session=",
-        ";;=;=;",
-        "\u{0}\u{ff}=;",
-        "__Host-session=\"\"",
-    ] {
+    for header in
+        ["", ";", "=", "__Host-session", "__Host-session=", ";;=;=;", "\u{0}\u{ff}=;", "__Host-session=\"\""]
+    {
         assert!(found(&[header]).is_empty(), "{header:?}");
     }
 }

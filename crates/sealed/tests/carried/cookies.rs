@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use cloakroom::{
-    Error, Key, Lifetime, Policy, Session, Sessions, event::EventKind, store::EndReason,
-};
+use cloakroom::{Error, Key, Lifetime, Policy, Session, Sessions, event::EventKind, store::EndReason};
 
 use cloakroom_sealed::{ListSettings, SealedSessions};
 
@@ -123,6 +121,10 @@ async fn settings_that_cant_work_are_refused_at_start() {
     assert!(sessions.subjects().unwrap_err().is_unsupported() && sessions.revocations().is_ok());
     let sessions = Sessions::builder(SealedSessions::insecure_without_revocation(ring(1))).build().unwrap();
     assert!(sessions.revocations().unwrap_err().is_unsupported());
+    for cookies_max in [0, 5] {
+        let split = fleet.sealed().await.split_over(cookies_max);
+        assert!(Sessions::builder(split).build().unwrap_err().is_invalid());
+    }
     let endless = cloakroom::cookie::CookiePolicy::default().name("n".repeat(3_900));
     assert!(Sessions::builder(fleet.sealed().await).cookie(endless).build().unwrap_err().is_invalid());
     for settings in [

@@ -77,9 +77,14 @@ impl Fleet {
 
     pub(crate) async fn sealed(&self) -> SealedSessions {
         let store = Box::new(Arc::clone(&self.store));
-        SealedSessions::with_list_and_clock(self.ring.clone(), store, self.settings.clone(), self.clock.clone())
-            .await
-            .unwrap()
+        SealedSessions::with_list_and_clock(
+            self.ring.clone(),
+            store,
+            self.settings.clone(),
+            self.clock.clone(),
+        )
+        .await
+        .unwrap()
     }
 
     pub(crate) async fn node(&self) -> Node {

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, Method, Request, Response, StatusCode, header},
     routing::get,
 };
-use cloakroom::{Key, MemoryStore, Sessions, Subject, clock::ManualClock};
+use cloakroom::{Key, MemoryStore, Sessions, Subject, clock::ManualClock, store::Store};
 use cloakroom_tower::{Authenticated, Problem, Session, SessionLayer};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
@@ -29,8 +29,11 @@ impl App {
     }
 
     pub fn with(routes: Router) -> Self {
-        let clock = ManualClock::default();
-        let sessions = Sessions::builder(MemoryStore::new()).clock(clock.clone()).build().unwrap();
+        Self::on(MemoryStore::new(), routes, ManualClock::default())
+    }
+
+    pub fn on(store: impl Store, routes: Router, clock: ManualClock) -> Self {
+        let sessions = Sessions::builder(store).clock(clock.clone()).build().unwrap();
         let router = routes.layer(SessionLayer::new(sessions.clone()));
         Self { router, sessions, clock }
     }
