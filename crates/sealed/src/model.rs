@@ -133,7 +133,7 @@ impl World {
 
     async fn refresh(&mut self, at: usize) {
         let now = self.now(at);
-        self.nodes[at].replica.refresh(now).await.unwrap();
+        self.nodes[at].replica.catch_up(now).await.unwrap();
         self.nodes[at].refreshed = self.clock;
     }
 

@@ -134,7 +134,7 @@ impl Node {
     /// Asks for what was added.
     pub(crate) async fn refresh(&self) -> Result<(), Error> {
         let now = self.clock.now();
-        let head = self.replica.refresh(now).await?;
+        let Some(head) = self.replica.catch_up(now).await? else { return Ok(()) };
         self.contact_ms.store(now.as_millis(), Ordering::Release);
         self.is_current.store(true, Ordering::Release);
         if let Err(error) = self.replica.log.keep(&head, now).await {

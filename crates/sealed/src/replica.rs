@@ -9,7 +9,7 @@ use std::{collections::VecDeque, time::Duration};
 use cloakroom::{Error, Timestamp};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use parking_lot::RwLock;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
     draft::{Draft, Noted, Wish},
@@ -26,6 +26,8 @@ pub(crate) struct Replica {
 
 #[derive(Debug, Default)]
 struct Seen {
+    /// When the head was last asked for that is taken in.
+    asked: Option<Instant>,
     list: u64,
     /// What is taken in of the segment of this number; of those before it, all.
     number: u32,
@@ -67,10 +69,20 @@ impl Replica {
         Self { log, list: RwLock::default(), seen: Mutex::default() }
     }
 
-    /// Asks for what was added, and takes it in.
-    pub(crate) async fn refresh(&self, now: Timestamp) -> Result<Head, Error> {
+    /// Asks for what was added until now, and takes it in. `None` if somebody who asked later has done so: of many who
+    /// log in at once, few ask.
+    pub(crate) async fn catch_up(&self, now: Timestamp) -> Result<Option<Head>, Error> {
+        let asked = Instant::now();
         let mut seen = self.seen.lock().await;
+        if seen.asked.is_some_and(|later| later >= asked) {
+            return Ok(None);
+        }
+        self.refresh(&mut seen, now).await.map(Some)
+    }
+
+    async fn refresh(&self, seen: &mut Seen, now: Timestamp) -> Result<Head, Error> {
         for _ in 0..ATTEMPTS_MAX {
+            let asked = Instant::now();
             // What was known before the head was asked for must be in it.
             let (list, known) = {
                 let list = self.list.read();
@@ -78,7 +90,8 @@ impl Replica {
             };
             let head = self.log.head(now).await?;
             let is_shorter = head.segment.list == list && head.segment.count() < known;
-            if !is_shorter && self.follow(&mut seen, &head.segment, now).await? == Followed::Whole {
+            if !is_shorter && self.follow(seen, &head.segment, now).await? == Followed::Whole {
+                seen.asked = Some(asked);
                 return Ok(head);
             }
             tracing::error!(
@@ -97,7 +110,10 @@ impl Replica {
         entries_max: usize,
         now: Timestamp,
     ) -> Result<Option<Vec<Noted>>, Error> {
-        let head = self.refresh(now).await?;
+        let head = {
+            let mut seen = self.seen.lock().await;
+            self.refresh(&mut seen, now).await?
+        };
         let epochs = wishes.iter().map(|_| random()).collect::<Result<Vec<_>, _>>()?;
         let (noted, entries): (Vec<_>, _) = {
             let list = self.list.read();
@@ -124,31 +140,35 @@ impl Replica {
         while seen.archived.front().is_some_and(|archived| archived.until <= now) {
             seen.archived.pop_front();
         }
-        let held = |first: Option<&Archived>| head.count() - first.map_or(head.offset, |first| first.offset);
-        let mut kept = seen.archived.iter().peekable();
-        let mut before = Timestamp::from_millis(head.before);
-        if held(kept.peek().copied()) + added as u64 > entries_max as u64 {
-            while let Some(archived) = kept.next_if(|_| true) {
+        let archived = &seen.archived;
+        // How many entries are left without so many segments. Another node may have gone on since the head was loaded.
+        let held = |skipped: usize| {
+            let offset = archived.get(skipped).map_or(head.offset, |first| first.offset);
+            usize::try_from(head.count().saturating_sub(offset)).unwrap_or(usize::MAX)
+        };
+        let (mut skipped, mut before) = (0, Timestamp::from_millis(head.before));
+        if held(0) + added > entries_max {
+            while skipped < archived.len() && held(skipped) > entries_max / 2 {
                 // One later, so that whatever was noted within that entry's own millisecond goes as well.
-                before = before.max(archived.at + SKEW + Duration::from_millis(1));
-                if held(kept.peek().copied()) <= entries_max as u64 / 2 {
-                    break;
-                }
+                before = before.max(archived[skipped].at + SKEW + Duration::from_millis(1));
+                skipped += 1;
             }
             tracing::warn!(target: "cloakroom", "the revocation list is full: older sessions are ended to make room");
         }
-        Room { first: kept.peek().map_or(head.number, |archived| archived.number), before }
+        Room { first: archived.get(skipped).map_or(head.number, |first| first.number), before }
     }
 
     /// Takes in what a head adds to what was seen, in the log's order. An older head than was seen adds nothing.
     async fn follow(&self, seen: &mut Seen, head: &Segment, now: Timestamp) -> Result<Followed, Error> {
         if seen.list != head.list {
-            let grace = self.list.read().grace();
+            if seen.list != 0 {
+                tracing::error!(target: "cloakroom", "the revocation list is another one: every sealed session has ended");
+            }
             *seen = Seen { list: head.list, number: head.first, ..Seen::default() };
-            seen.building = Some(List::new(head.list, grace));
+            seen.building = Some(List::new(head.list, Duration::ZERO));
         }
         if (head.number, head.entries.len()) < (seen.number, seen.taken.len()) {
-            return Ok(Followed::Whole);
+            return Ok(if seen.building.is_none() { Followed::Whole } else { Followed::Lost });
         }
         if seen.number < head.first {
             // What was missed says nothing any more.
@@ -169,12 +189,17 @@ impl Replica {
         if self.take_entries(seen, head, now) == Followed::Lost {
             return Ok(Followed::Lost);
         }
-        seen.taken.clone_from(&head.entries);
-        seen.archived.retain(|archived| archived.number >= head.first);
-        if let Some(built) = seen.building.take() {
-            *self.list.write() = built;
+        if seen.taken.len() < head.entries.len() {
+            seen.taken.clone_from(&head.entries);
+        }
+        while seen.archived.front().is_some_and(|archived| archived.number < head.first) {
+            seen.archived.pop_front();
         }
         let mut list = self.list.write();
+        if let Some(mut built) = seen.building.take() {
+            built.set_grace(list.grace());
+            *list = built;
+        }
         list.advance(head.count(), Timestamp::from_millis(head.before));
         list.expire(now);
         Ok(Followed::Whole)

@@ -98,3 +98,16 @@ async fn no_record_of_the_list_grows_with_the_number_of_those_who_wait() {
     let bytes_max = store.largest_record();
     assert!(bytes_max < 24 * 1024, "{bytes_max}");
 }
+
+#[tokio::test]
+async fn of_many_that_log_in_at_once_few_ask_the_list() {
+    let (store, fleet) = faulty();
+    let node = fleet.lagging(|sealed| sealed).await;
+    store.delay_loads(A_MOMENT);
+    store.reset_calls();
+    let mut browsers = vec![Browser::default(); 100];
+    futures_util::future::join_all(browsers.iter_mut().map(|browser| node.log_in(browser, "ada"))).await;
+    let loads = store.calls(cloakroom_store_test::Op::Load);
+    assert!(loads <= 4, "{loads}");
+    assert_eq!(node.user(&browsers[99]).await.as_deref(), Some("ada"));
+}

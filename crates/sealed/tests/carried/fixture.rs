@@ -1,6 +1,11 @@
 //! Nodes that share a revocation list, and browsers with a cookie.
 
-use std::{collections::HashMap, ops::Deref, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    ops::Deref,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use cloakroom::{
     Error, Key, MemoryStore, Session, SessionId, Sessions, Subject, Timestamp,
@@ -42,6 +47,8 @@ pub(crate) struct Fleet {
     pub(crate) clock: ManualClock,
     pub(crate) settings: ListSettings,
     pub(crate) events: Events,
+    /// Those that run, to wait for.
+    pub(crate) nodes: Arc<Mutex<Vec<Sessions>>>,
 }
 
 #[derive(Clone, Default)]
@@ -66,13 +73,21 @@ impl Fleet {
 
     pub(crate) fn on(store: Arc<dyn Store>) -> Self {
         let (clock, events) = (ManualClock::default(), Events::default());
-        Self { ring: ring(1), store, clock, settings: SETTINGS, events }
+        Self { ring: ring(1), store, clock, settings: SETTINGS, events, nodes: Arc::default() }
     }
 
     /// Moves the time, and waits until the nodes have heard from the list since.
     pub(crate) async fn advance(&self, duration: Duration) {
         self.clock.advance(duration);
         tokio::time::sleep(5 * self.settings.poll_period).await;
+        // On a busy machine that takes longer; and nodes whose store is out of reach never hear.
+        let (ada, now, begun) = (Subject::new("ada").unwrap(), self.clock.now(), Instant::now());
+        let nodes = self.nodes.lock().clone();
+        for node in nodes.iter().filter_map(|node| node.store().revoke()) {
+            while node.last_revocation(&ada, now).await.is_err() && begun.elapsed() < Duration::from_secs(2) {
+                tokio::time::sleep(self.settings.poll_period).await;
+            }
+        }
     }
 
     pub(crate) async fn sealed(&self) -> SealedSessions {
@@ -93,7 +108,9 @@ impl Fleet {
 
     pub(crate) fn node_of(&self, sealed: SealedSessions) -> Node {
         let builder = Sessions::builder(sealed).clock(self.clock.clone()).subscribe(self.events.clone());
-        Node { sessions: builder.build().unwrap(), events: self.events.clone() }
+        let sessions = builder.build().unwrap();
+        self.nodes.lock().push(sessions.clone());
+        Node { sessions, events: self.events.clone() }
     }
 
     pub(crate) async fn node_named(&self, name: &'static str) -> Node {

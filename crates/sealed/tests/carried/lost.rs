@@ -50,6 +50,7 @@ async fn r_revive_a_cookie_tells_that_the_list_was_longer() {
     let before = kept.snapshot();
     node.visit(&mut browser, |session| session.logout()).await.unwrap();
     node.log_in(&mut bystander, "bob").await;
+    fleet.nodes.lock().clear();
     drop(node);
     kept.restore(before);
     let restarted = fleet.node().await;
