@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(crate) stamp: Stamp,
     /// Whether the cookie it came in is about to lose its authority.
     pub(crate) is_fading: bool,
+    /// How many cookies it was cut over.
+    pub(crate) parts: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,6 +96,7 @@ impl Exchange {
                     intent: Intent::new(engine.data_bytes_max),
                     stamp: Stamp::default(),
                     is_fading: false,
+                    parts: 1,
                 }),
             }),
         }

@@ -14,6 +14,8 @@ mod load;
 mod lost_answers;
 mod processes;
 mod round_trips;
+mod sealed;
+mod sealed_keys;
 
 /// Makes one test of each case, on each engine.
 macro_rules! on_engines {
