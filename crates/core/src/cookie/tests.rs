@@ -125,14 +125,6 @@ fn c_toss_duplicates_are_bounded_and_in_order() {
     assert_eq!(found(&[&format!("a=b;{} ", all[0]), &format!("__Host-session=junk; {}", all[1])]), [1, 2]);
 }
 
-proptest::proptest! {
-    #[test]
-    fn headers_are_split_at_each_semicolon(header in "[a;= ]{0,150}") {
-        let expected: Vec<_> = header.as_bytes().split(|byte| *byte == b';').collect();
-        proptest::prop_assert_eq!(pairs(header.as_bytes()).collect::<Vec<_>>(), expected);
-    }
-}
-
 #[test]
 fn cs_hostile_headers_yield_nothing() {
     for header in
@@ -144,7 +136,7 @@ fn cs_hostile_headers_yield_nothing() {
 
 proptest::proptest! {
     #[test]
-    fn headers_are_split_at_each_semicolon(header in "[a;:= \\u{7b}\\u{bb}]{0,50}") {
+    fn headers_are_split_at_each_semicolon(header in "[a;:= \\u{7b}\\u{bb}]{0,150}") {
         let mut rest = header.as_bytes();
         let parts: Vec<_> = std::iter::from_fn(|| next_pair(&mut rest)).collect();
         let mut expected: Vec<_> = header.as_bytes().split(|byte| *byte == b';').collect();
