@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, mem, sync::Arc, time::Duration};
 
 use cloakroom_core::{
-    Data, Error, Policy, Record, Secret, SessionId, Subject, Timestamp, Token,
+    Data, Error, Policy, Record, Secret, SessionId, Timestamp, Token,
     exchange::{Action, Circumstances, CookieChange, Intent, Plan, Seat, Standing, is_settled, plan},
     record::Presented,
 };
@@ -247,7 +247,7 @@ impl World {
     pub(crate) fn advance(&mut self, choice: usize) -> Option<Progress> {
         let request = self.choose(choice)?;
         Some(match self.requests[request.0].stage {
-            Stage::Sent if choice % 2 == 0 => {
+            Stage::Sent if choice.is_multiple_of(2) => {
                 self.reach(request);
                 Progress::Reached
             }
