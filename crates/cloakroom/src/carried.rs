@@ -15,7 +15,7 @@ use crate::{
     carrier::{Carrier, Change, Cut, CutAnswer, Honour, Opened, SUBJECT_BYTES, Sealed},
     deadline::within,
     event::{EventKind, Rejection},
-    exchange::{Claim, Commit, Outcome, Phase, Shared, State},
+    exchange::{Commit, Outcome, Shared, State},
     sessions::Engine,
 };
 
@@ -23,58 +23,62 @@ impl Shared {
     /// Opens the first cookie that is honoured.
     pub(crate) fn open_carried<'a>(
         &self,
+        state: &mut State,
         carrier: &dyn Carrier,
         headers: impl Iterator<Item = &'a [u8]>,
-        user_agent: Option<&[u8]>,
+        user_agent: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<(), Error> {
         let cookie = &self.engine.cookie;
         if carrier.parts_max() == 1 {
-            return self.open_values(carrier, cookie.values(headers).map(Cow::Borrowed), user_agent);
+            return self.open_values(state, carrier, cookie.values(headers).map(Cow::Borrowed), user_agent);
         }
         let headers: Vec<_> = headers.collect();
         let parts = cookie.parts(headers.iter().copied());
+        state.parts = parts.count();
         let values = cookie.values(headers.iter().copied()).filter_map(|first| parts.join(first));
-        self.open_values(carrier, values.map(Cow::Owned), user_agent)?;
-        self.state.lock().parts = parts.count();
-        Ok(())
+        self.open_values(state, carrier, values.map(Cow::Owned), user_agent)
     }
 
     fn open_values<'a>(
         &self,
+        state: &mut State,
         carrier: &dyn Carrier,
         values: impl Iterator<Item = Cow<'a, [u8]>>,
-        user_agent: Option<&[u8]>,
+        user_agent: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<(), Error> {
         let now = self.engine.now();
-        let (mut claim, mut stamp, mut is_fading) = (Claim::default(), Stamp::default(), false);
         for value in values {
             let opened = carrier.open(&value, now).inspect_err(|error| self.engine.tell_failure(error))?;
-            let (record, found, honour) = match opened {
+            let (record, stamp, honour) = match opened {
                 Opened::Rejected(rejection) => {
                     self.engine.tell(EventKind::Rejected(rejection), None, None);
                     continue;
                 }
-                Opened::Session(record, found, honour) => (record, found, honour),
+                Opened::Session(record, stamp, honour) => (record, stamp, honour),
             };
             let token = token_of(&record);
-            if claim.is_settled_by(self.stands(record, honour), token) {
-                (stamp, is_fading) = followed(found, honour);
-                break;
+            match self.stands(record, honour) {
+                Standing::Held { record, seat } => {
+                    state.claim.hold(record, seat, &token);
+                    (state.stamp, state.is_fading) = followed(stamp, honour);
+                    break;
+                }
+                standing => state.claim.take(standing, &token),
             }
         }
-        self.open(claim, user_agent, now, stamp);
-        self.state.lock().is_fading = is_fading;
+        self.open(state, user_agent, now);
         Ok(())
     }
 
     /// For a handle that goes on after its response's head: whether the session it began with is still honoured.
     pub(crate) fn recheck_carried(&self, carrier: &dyn Carrier) -> Result<(), Error> {
         let mut state = self.state.lock();
-        if let Standing::Held { record, .. } = &state.standing {
+        if let Standing::Held { record, .. } = &state.claim.standing {
             let honour = carrier.honour(record, state.stamp, self.engine.now())?;
-            state.standing = self.stands(Arc::clone(record), honour);
+            state.claim.standing = self.stands(Arc::clone(record), honour);
         }
-        (state.phase, state.loaded_at) = (Phase::Open, self.engine.now());
+        state.loaded_at = self.engine.now();
+        self.ask(&mut state);
         Ok(())
     }
 
@@ -91,7 +95,7 @@ impl Shared {
     /// Commits a request whose session travels in its cookie. Most changes wait for nobody.
     pub(crate) fn commit_carried(&self, state: &mut State, now: Timestamp, plan: Plan) -> Commit {
         let Some(carrier) = self.engine.store.carrier() else { return Commit::done(Err(Error::degraded())) };
-        let began = match &state.standing {
+        let began = match &state.claim.standing {
             Standing::Held { record, .. } => Some(Arc::clone(record)),
             _ => None,
         };
@@ -171,7 +175,7 @@ enum Next {
     /// Older cookies are to be refused first.
     Cut(Cut, Then),
     /// A login begins a session: what was revoked until now is to be known first.
-    LogIn(Box<Record>),
+    LogIn(Arc<Record>),
 }
 
 /// What follows a cut.
@@ -189,12 +193,14 @@ impl Carrying {
             Action::Nothing => Ok(Next::Done(Outcome::unchanged())),
             Action::Unavailable => Err(Error::degraded()),
             Action::Refuse => self.refuse().map(Next::Done),
-            Action::Create(record) if record.subject.is_some() => Ok(Next::LogIn(Box::new(record))),
-            Action::Create(record) => self.begin(carrier, record).map(Next::Done),
+            Action::Create(record) if record.subject.is_some() => Ok(Next::LogIn(record)),
+            Action::Create(record) => self.begin(carrier, Arc::unwrap_or_clone(record)).map(Next::Done),
             Action::Touch => self.touch(carrier),
-            Action::Replace { record, .. } => self.replace(carrier, record),
+            Action::Replace { record, .. } => self.replace(carrier, Arc::unwrap_or_clone(record)),
             Action::End(reason) => self.end(carrier, Then::Clear(reason)),
-            Action::EndThenCreate(reason, record) => self.end(carrier, Then::Begin(reason, Box::new(record))),
+            Action::EndThenCreate(reason, record) => {
+                self.end(carrier, Then::Begin(reason, Box::new(Arc::unwrap_or_clone(record))))
+            }
         }
     }
 
@@ -258,7 +264,7 @@ impl Carrying {
             Next::Done(outcome) => return Ok(outcome),
             Next::LogIn(record) => {
                 carrier.refresh().await?;
-                return self.begin(carrier, *record);
+                return self.begin(carrier, Arc::unwrap_or_clone(record));
             }
             Next::Cut(cut, then) => (cut, then),
         };

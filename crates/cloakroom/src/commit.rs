@@ -86,13 +86,46 @@ pub(crate) fn decide(
 impl Request<'_> {
     /// What to call the client in a session that begins: what the one before says, or the browser itself.
     fn client(&self) -> Option<Arc<str>> {
-        if self.intent.is_empty() {
+        let begins = !matches!(self.standing, Standing::Held { .. });
+        if !begins && self.intent.login.is_none() && self.intent.end.is_none() {
             return None;
         }
         let told = self.began.and_then(|record| record.client.clone());
         let read =
             || self.user_agent.and_then(Client::from_user_agent).map(|client| client.describe().into());
         told.or_else(read)
+    }
+}
+
+/// A change as it was planned, and what the store answered if it was asked already.
+pub(crate) struct Begun {
+    pub(crate) plan: Plan,
+    pub(crate) answered: Option<Result<Written, Error>>,
+}
+
+/// Stores a plain change without a future, where the store answers at once. Most changes meet no conflict, and a future
+/// with room for all that could go wrong would be the most expensive part of them. Boxed is what is left to do.
+pub(crate) fn replace_at_once(
+    engine: &Engine,
+    standing: &Standing,
+    intent: &Intent,
+    plan: Plan,
+    now: Timestamp,
+) -> Result<Outcome, Box<Begun>> {
+    let (record, stored) = match (&plan.action, standing) {
+        (Action::Replace { record, .. }, Standing::Held { record: stored, .. })
+            if engine.is_immediate && intent.login.is_none() =>
+        {
+            (record, stored)
+        }
+        _ => return Err(Box::new(Begun { plan, answered: None })),
+    };
+    match engine.store.replace(Arc::clone(record), stored.version, now).now() {
+        Ok(Ok(Written::Stored)) => {
+            engine.tell_replaced(intent, stored, record, plan.cookie.is_some());
+            Ok(engine.outcome(plan.cookie))
+        }
+        answered => Err(Box::new(Begun { plan, answered: answered.ok() })),
     }
 }
 
@@ -103,8 +136,9 @@ impl Work {
         now: Timestamp,
         state: &State,
         intent: Intent,
+        answered: Option<Result<Written, Error>>,
     ) -> Self {
-        let began = match &state.standing {
+        let began = match &state.claim.standing {
             Standing::Held { record, .. } => Some(Arc::clone(record)),
             _ => None,
         };
@@ -112,36 +146,14 @@ impl Work {
             engine: Arc::clone(engine),
             arrived,
             now,
-            standing: state.standing.clone(),
+            standing: state.claim.standing.clone(),
             began,
-            presented: state.presented.clone(),
+            presented: state.claim.presented.clone(),
             user_agent: state.user_agent.clone(),
             intent,
             is_fresh: false,
-            answered: None,
+            answered,
         }
-    }
-
-    /// Stores a plain change without a future, where the store answers at once. Most changes meet no conflict, and a
-    /// future with room for all that could go wrong would be the most expensive part of them.
-    pub(crate) fn try_at_once(mut self, plan: Plan) -> Result<Outcome, Box<(Self, Plan)>> {
-        let Plan { action, cookie } = plan;
-        let (record, is_required, stored) = match (action, &self.standing) {
-            (Action::Replace { record, is_required }, Standing::Held { record: stored, .. })
-                if self.engine.store.is_immediate() =>
-            {
-                (Arc::new(record), is_required, Arc::clone(stored))
-            }
-            (action, _) => return Err(Box::new((self, Plan { action, cookie }))),
-        };
-        let answer = self.engine.store.replace(Arc::clone(&record), stored.version, self.now);
-        self.answered = answer.now().ok();
-        if matches!(self.answered, Some(Ok(Written::Stored))) && self.intent.login.is_none() {
-            self.tell_replaced(&stored, &record, cookie.is_some());
-            return Ok(self.outcome(cookie));
-        }
-        let record = Arc::unwrap_or_clone(record);
-        Err(Box::new((self, Plan { action: Action::Replace { record, is_required }, cookie })))
     }
 
     /// Whether the request wants nothing of the session, so that whatever is to be stored can wait for the next one.
@@ -223,8 +235,7 @@ impl Work {
         self.done(cookie)
     }
 
-    async fn create(&mut self, record: Record, cookie: Option<CookieChange>) -> Result<Step, Error> {
-        let record = Arc::new(record);
+    async fn create(&mut self, record: Arc<Record>, cookie: Option<CookieChange>) -> Result<Step, Error> {
         match self.apply(&Change::Create(&record)).await? {
             Written::Stored => {
                 self.engine.tell(EventKind::Created, Some(record.id), record.subject.as_ref());
@@ -238,15 +249,15 @@ impl Work {
 
     async fn replace(
         &mut self,
-        record: Record,
+        record: Arc<Record>,
         is_required: bool,
         cookie: Option<CookieChange>,
     ) -> Result<Step, Error> {
         let Standing::Held { record: stored, .. } = &self.standing else { return Ok(Step::Stale) };
-        let (stored, record) = (Arc::clone(stored), Arc::new(record));
+        let stored = Arc::clone(stored);
         match self.apply(&Change::Replace(&record, stored.version)).await {
             Ok(Written::Stored) => {
-                self.tell_replaced(&stored, &record, cookie.is_some());
+                self.engine.tell_replaced(&self.intent, &stored, &record, cookie.is_some());
                 if self.intent.login.is_some() {
                     Box::pin(self.confirm_login(&record)).await?;
                 }
@@ -275,7 +286,7 @@ impl Work {
     }
 
     /// The second half of an end: from here on, the request is one that came without a session.
-    async fn begin_anew(&mut self, record: Record, cookie: Option<CookieChange>) -> Result<Step, Error> {
+    async fn begin_anew(&mut self, record: Arc<Record>, cookie: Option<CookieChange>) -> Result<Step, Error> {
         self.standing = Standing::Absent;
         self.began = None;
         self.is_fresh = false;
@@ -306,17 +317,7 @@ impl Work {
     }
 
     fn done(&self, cookie: Option<CookieChange>) -> Step {
-        Step::Done(self.outcome(cookie))
-    }
-
-    fn outcome(&self, cookie: Option<CookieChange>) -> Outcome {
-        let set_cookie = cookie.map(|change| {
-            SetCookie(match change {
-                CookieChange::Set(token, max_age) => self.engine.cookie.set(&token, max_age),
-                CookieChange::Clear => self.engine.cookie.clear(),
-            })
-        });
-        Outcome { set_cookie, ..Outcome::unchanged() }
+        Step::Done(self.engine.outcome(cookie))
     }
 
     /// A login races with a revocation of all the subject's sessions. The session is the subject's by now: either the
@@ -340,18 +341,6 @@ impl Work {
         }
         self.engine.tell(EventKind::Authenticated, Some(record.id), Some(subject));
         Ok(())
-    }
-
-    fn tell_replaced(&self, before: &Record, after: &Record, has_cookie: bool) {
-        let tell = |kind| self.engine.tell(kind, Some(after.id), after.subject.as_ref());
-        if before.data != after.data || self.intent.lifetime.is_some() {
-            tell(EventKind::Changed);
-        }
-        if self.intent.step_up {
-            tell(EventKind::Authenticated);
-        } else if has_cookie && self.intent.login.is_none() && self.intent.lifetime.is_none() {
-            tell(EventKind::Rotated);
-        }
     }
 
     async fn reload(&mut self) -> Result<(), Error> {
@@ -408,6 +397,30 @@ impl Work {
             }
         }
         Err(failure.unwrap_or_else(|| Error::contended(CALLS_MAX)))
+    }
+}
+
+impl Engine {
+    fn outcome(&self, cookie: Option<CookieChange>) -> Outcome {
+        let set_cookie = cookie.map(|change| {
+            SetCookie(match change {
+                CookieChange::Set(token, max_age) => self.cookie.set(&token, max_age),
+                CookieChange::Clear => self.cookie.clear(),
+            })
+        });
+        Outcome { set_cookie, ..Outcome::unchanged() }
+    }
+
+    fn tell_replaced(&self, intent: &Intent, before: &Record, after: &Record, has_cookie: bool) {
+        let tell = |kind| self.tell(kind, Some(after.id), after.subject.as_ref());
+        if before.data != after.data || intent.lifetime.is_some() {
+            tell(EventKind::Changed);
+        }
+        if intent.step_up {
+            tell(EventKind::Authenticated);
+        } else if has_cookie && intent.login.is_none() && intent.lifetime.is_none() {
+            tell(EventKind::Rotated);
+        }
     }
 }
 

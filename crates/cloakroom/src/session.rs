@@ -233,7 +233,7 @@ impl Session {
     /// to be served so ever sees this.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
-        matches!(self.shared.state.lock().standing, Standing::Degraded)
+        matches!(self.shared.state.lock().claim.standing, Standing::Degraded)
     }
 
     /// The session for a stream or a WebSocket that goes on when the response's head has been sent: a handle whose
@@ -243,17 +243,18 @@ impl Session {
         let exchange = Exchange::new(&self.shared.engine);
         {
             let (mut state, ours) = (exchange.shared.state.lock(), self.shared.state.lock());
-            (state.phase, state.loaded_at) = (Phase::Open, ours.loaded_at);
-            state.standing = ours.standing.clone();
-            state.presented = ours.presented.clone();
+            state.loaded_at = ours.loaded_at;
+            state.claim.standing = ours.claim.standing.clone();
+            state.claim.presented = ours.claim.presented.clone();
             (state.stamp, state.is_fading) = (ours.stamp, ours.is_fading);
+            exchange.shared.ask(&mut state);
         }
         Detached { session: Self::new(exchange.shared) }
     }
 
     fn open(&self) -> Result<MutexGuard<'_, State>, Error> {
         let state = self.shared.state.lock();
-        match (state.phase, &state.standing) {
+        match (state.phase, &state.claim.standing) {
             (Phase::Committed | Phase::Discarded, _) => Err(Error::committed()),
             (_, Standing::Degraded) => Err(Error::degraded()),
             _ => Ok(state),
@@ -342,7 +343,7 @@ impl Detached {
             let is_carried = shared.engine.is_carried && !state.intent.is_empty();
             let needs_cookie = state.intent.login.is_some() || state.intent.step_up || state.intent.rotate;
             let begins = state.intent.then.as_ref().is_some_and(|then| !then.is_empty())
-                || (matches!(state.standing, Standing::Absent) && !state.intent.is_empty());
+                || (matches!(state.claim.standing, Standing::Absent) && !state.intent.is_empty());
             if is_carried || needs_cookie || begins {
                 state.intent = Intent::new(shared.engine.data_bytes_max);
             }

@@ -45,6 +45,8 @@ pub(crate) struct Engine {
     pub(crate) data_bytes_max: usize,
     /// Whether sessions travel in their cookies.
     pub(crate) is_carried: bool,
+    /// Whether the store answers every call at once.
+    pub(crate) is_immediate: bool,
     pub(crate) cookie: CookiePolicy,
     pub(crate) deadline: Duration,
     pub(crate) sources: Sources,
@@ -60,6 +62,10 @@ pub(crate) struct Engine {
 }
 
 const QUEUES: usize = 64;
+
+/// How long a revocation waits at most for the clock of arrivals, whose ticks are 10 ms apart at most. A machine that
+/// was held up, or whose clock was set back, isn't waited for.
+const TICK_MS_MAX: u32 = 100;
 
 /// Browsers keep a cookie for 400 days at most (RFC 6265bis, section 5.5).
 const UNKEYED_MAX: Duration = Duration::from_secs(400 * 24 * 3600);
@@ -209,7 +215,12 @@ impl Subjects {
     /// # Errors
     /// [`Error::is_unavailable`] if the store fails.
     pub async fn end_started_before(&self, instant: Timestamp) -> Result<(), Error> {
-        self.engine.call(self.engine.index()?.end_started_before(instant, self.engine.now())).await
+        let now = self.engine.now();
+        self.engine.call(self.engine.index()?.end_started_before(instant, now)).await?;
+        if instant <= now {
+            self.engine.wait_until_later_than(instant).await;
+        }
+        Ok(())
     }
 }
 
@@ -361,6 +372,7 @@ impl Builder {
         let engine = Engine {
             data_bytes_max,
             is_carried: self.store.carrier().is_some(),
+            is_immediate: self.store.is_immediate(),
             store: self.store,
             policy: self.policy,
             cookie: self.cookie,
@@ -401,6 +413,16 @@ impl Engine {
         self.sources.clock.now()
     }
 
+    /// A moment ago, which costs next to nothing.
+    pub(crate) fn just_now(&self) -> Timestamp {
+        self.sources.clock.just_now()
+    }
+
+    /// Whether nobody ever has to wait for a session to be loaded.
+    pub(crate) fn loads_at_once(&self) -> bool {
+        self.is_immediate || self.is_carried
+    }
+
     pub(crate) fn carrier(&self) -> Option<&dyn Carrier> {
         if self.is_carried { self.store.carrier() } else { None }
     }
@@ -438,6 +460,7 @@ impl Engine {
     }
 
     /// As [`Engine::call`], of a store that [is immediate](Store::is_immediate).
+    #[inline]
     pub(crate) fn call_at_once<T>(&self, answer: Answer<'_, T>) -> Result<T, Error> {
         let waits = |_| Err(Error::invalid("a store that calls itself immediate made its caller wait"));
         let result = answer.now().unwrap_or_else(waits);
@@ -502,12 +525,26 @@ impl Engine {
             }
             None => self.tell(EventKind::Ended(EndReason::Revoked), None, Some(subject)),
         }
-        if self.now() == now {
-            // A login that arrives within the revocation's own millisecond is withdrawn. One that is sent when this
-            // has returned must not be.
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        self.wait_until_later_than(now).await;
         Ok(ended)
+    }
+
+    /// A login that arrived, by the clock that arrivals are noted with, when the revocation was made is withdrawn. One
+    /// that is sent when this has returned must not be.
+    async fn wait_until_later_than(&self, revoked: Timestamp) {
+        let mut last = revoked;
+        for _ in 0..TICK_MS_MAX {
+            if self.just_now() > revoked {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let now = self.now();
+            if now == last {
+                // This clock stands still until a test moves it.
+                return;
+            }
+            last = now;
+        }
     }
 }
 

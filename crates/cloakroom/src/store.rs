@@ -328,11 +328,13 @@ enum Inner<'a, T> {
 
 impl<'a, T> Answer<'a, T> {
     /// An answer that is known.
+    #[inline]
     pub fn ready(result: Result<T, Error>) -> Self {
         Self(Inner::Ready(ready(result)))
     }
 
     /// The answer, if it is known without waiting.
+    #[inline]
     pub(crate) fn now(self) -> Result<Result<T, Error>, Self> {
         match self.0 {
             Inner::Ready(ready) => Ok(ready.into_inner()),

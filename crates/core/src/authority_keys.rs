@@ -3,6 +3,8 @@
 //! Who can write a store, and has no key, can neither plant a session nor change whose it is. Not covered: data, the
 //! idle timeout's times, and the way back to what the same session's record said before.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
@@ -101,7 +103,7 @@ impl AuthorityKeys {
     pub(crate) fn bind_action(&self, action: &mut Action, presented: Option<&Secret>) -> Result<(), Error> {
         match action {
             Action::Create(record) | Action::Replace { record, .. } | Action::EndThenCreate(_, record) => {
-                self.bind(record, presented)
+                self.bind(Arc::make_mut(record), presented)
             }
             Action::Nothing | Action::Touch | Action::End(_) | Action::Refuse | Action::Unavailable => Ok(()),
         }

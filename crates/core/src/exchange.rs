@@ -256,18 +256,18 @@ pub enum Action {
     /// Note activity; best effort.
     Touch,
     /// Store a new record; never over another.
-    Create(Record),
+    Create(Arc<Record>),
     /// Replace the record, if it is unchanged.
     Replace {
         /// The record as it shall be.
-        record: Record,
+        record: Arc<Record>,
         /// Whether the request fails if it can't be stored. Housekeeping of a reading request waits for the next one.
         is_required: bool,
     },
     /// End the session, if it is unchanged.
     End(EndReason),
     /// End the session, if it is unchanged, then store a new record.
-    EndThenCreate(EndReason, Record),
+    EndThenCreate(EndReason, Arc<Record>),
     /// The request's changes are lost: it no longer has authority, or a condition of its own doesn't hold.
     Refuse,
     /// There is a change, but no store to keep it.
@@ -281,6 +281,23 @@ pub enum CookieChange {
     Set(Token, Duration),
     /// Delete the cookie.
     Clear,
+}
+
+/// Whether a request plainly leaves everything as it is: it wants nothing, and nothing is due. That is most requests,
+/// and it is found out without a plan's work. Where this is false, [`plan`] may still come to nothing.
+#[must_use]
+pub fn is_settled(standing: &Standing, intent: &Intent, policy: &Policy, now: Timestamp) -> bool {
+    let is_quiet = match standing {
+        Standing::Held { record, seat } => {
+            *seat == Seat::Current
+                && record.authority.history.is_none()
+                && record.is_alive(now)
+                && !record.times.is_touch_due(now)
+                && !is_rotation_due(record, intent, policy, now)
+        }
+        Standing::Absent | Standing::Superseded | Standing::Ended | Standing::Degraded => true,
+    };
+    is_quiet && intent.is_empty()
 }
 
 /// Decides what a request does to its session.
@@ -371,7 +388,11 @@ fn create(intent: &Intent, at: &mut Circumstances<'_>) -> Result<Plan, Error> {
     Ok(Plan { action: Action::Create(record), cookie: Some(cookie) })
 }
 
-fn begin(data: Data, intent: &Intent, at: &mut Circumstances<'_>) -> Result<(Record, CookieChange), Error> {
+fn begin(
+    data: Data,
+    intent: &Intent,
+    at: &mut Circumstances<'_>,
+) -> Result<(Arc<Record>, CookieChange), Error> {
     let token = Token::from_bytes(random(at)?);
     let started = if intent.login.is_some() { at.arrived } else { at.now };
     let record = Record {
@@ -384,7 +405,7 @@ fn begin(data: Data, intent: &Intent, at: &mut Circumstances<'_>) -> Result<(Rec
         data,
     };
     let max_age = record.times.end.since(at.now);
-    Ok((record, CookieChange::Set(token, max_age)))
+    Ok((Arc::new(record), CookieChange::Set(token, max_age)))
 }
 
 /// A new secret at once, in the same record: every earlier one is superseded. Over another subject's session, a new
@@ -413,7 +434,7 @@ fn login(record: &Record, intent: &Intent, at: &mut Circumstances<'_>) -> Result
     next.authority.supersede_all();
     next.authority.current = verifier(&secret, &record.id, at);
     let cookie = Some(CookieChange::Set(Token::new(record.id, secret), next.times.end.since(at.now)));
-    Ok(Plan { action: Action::Replace { record: next, is_required: true }, cookie })
+    Ok(Plan { action: Action::Replace { record: Arc::new(next), is_required: true }, cookie })
 }
 
 /// A new secret for this request alone; the old one keeps its level until the new one is first seen.
@@ -436,7 +457,7 @@ fn step_up(record: &Record, seat: Seat, intent: &Intent, at: &mut Circumstances<
     let origin = Origin::StepUp { started: at.arrived, end };
     history.pending = Some(Pending { verifier: verifier(&secret, &record.id, at), origin });
     let cookie = Some(CookieChange::Set(Token::new(record.id, secret), end.since(at.now)));
-    Ok(Plan { action: Action::Replace { record: next, is_required: true }, cookie })
+    Ok(Plan { action: Action::Replace { record: Arc::new(next), is_required: true }, cookie })
 }
 
 /// A request that leaves authority where it is: it reads, writes, rotates, or sees a successor for the first time.
@@ -445,15 +466,15 @@ fn keep(record: &Record, seat: Seat, intent: &Intent, at: &mut Circumstances<'_>
         return Err(anonymous());
     }
     let touch = if record.times.is_touch_due(at.now) { Action::Touch } else { Action::Nothing };
-    if seat != Seat::Successor && intent.is_empty() && !is_rotation_due(record, intent, at) {
+    let is_due = |record| is_rotation_due(record, intent, at.policy, at.now);
+    if seat != Seat::Successor && intent.is_empty() && !is_due(record) {
         return Ok(Plan { action: touch, cookie: offer(record, seat, intent, at) });
     }
     let Some((mut next, mut is_written)) = write(record, seat, intent, at)? else {
         return Ok(Plan::only(Action::Refuse));
     };
     let is_promoted = seat == Seat::Successor;
-    let is_rotated =
-        seat != Seat::Previous && is_rotation_due(&next, intent, at) && add_successor(&mut next, at)?;
+    let is_rotated = seat != Seat::Previous && is_due(&next) && add_successor(&mut next, at)?;
     let cookie = offer(&next, seat, intent, at);
     if intent.lifetime.is_some() && cookie.is_some() && next.subject.is_some() && !next.authority.is_pending()
     {
@@ -465,7 +486,7 @@ fn keep(record: &Record, seat: Seat, intent: &Intent, at: &mut Circumstances<'_>
         next.version = version(at)?;
         next.times.active = at.now;
         let is_required = is_written || (is_rotated && intent.rotate);
-        return Ok(Plan { action: Action::Replace { record: next, is_required }, cookie });
+        return Ok(Plan { action: Action::Replace { record: Arc::new(next), is_required }, cookie });
     }
     Ok(Plan { action: touch, cookie })
 }
@@ -528,15 +549,15 @@ pub(crate) fn promote(record: &mut Record, now: Timestamp) {
 
 /// A secret that itself came from a rotation less than a grace ago isn't rotated again, even if asked for: a response
 /// that still carries it could arrive after its successor was replaced in turn, and look like a theft.
-fn is_rotation_due(record: &Record, intent: &Intent, at: &Circumstances<'_>) -> bool {
+fn is_rotation_due(record: &Record, intent: &Intent, policy: &Policy, now: Timestamp) -> bool {
     if record.subject.is_none() || record.authority.is_pending() {
         return false;
     }
     let history = record.authority.history.as_deref();
     let rotated = history.map_or(Timestamp::ZERO, |history| history.since);
-    let is_settled = rotated == Timestamp::ZERO || at.now.since(rotated) >= at.policy.grace;
-    let age = at.now.since(rotated.max(record.times.started));
-    is_settled && (intent.rotate || at.policy.rotation_period.is_some_and(|period| age >= period))
+    let has_arrived = rotated == Timestamp::ZERO || now.since(rotated) >= policy.grace;
+    let age = now.since(rotated.max(record.times.started));
+    has_arrived && (intent.rotate || policy.rotation_period.is_some_and(|period| age >= period))
 }
 
 fn add_successor(record: &mut Record, at: &mut Circumstances<'_>) -> Result<bool, Error> {

@@ -28,13 +28,19 @@ pub(crate) struct Driver {
 
 pub(crate) const ALL: &[Kind] = &[
     Kind { schemes: &["memory"], form: "memory:", feature: "", driver: Some(MEMORY) },
-    Kind { schemes: &["dynamodb"], form: "dynamodb://TABLE", feature: "dynamodb", driver: DYNAMODB_IF_BUILT },
     Kind { schemes: &["sqlite"], form: "sqlite:PATH", feature: "sqlite", driver: SQLITE_IF_BUILT },
+    Kind { schemes: &["dynamodb"], form: "dynamodb://TABLE", feature: "dynamodb", driver: DYNAMODB_IF_BUILT },
     Kind {
         schemes: &["sealed"],
         form: "sealed:?keys=FILE&revocations=URL",
         feature: "sealed",
         driver: SEALED_IF_BUILT,
+    },
+    Kind {
+        schemes: &["postgres", "postgresql"],
+        form: "postgres://USER:PASSWORD@HOST/DATABASE",
+        feature: "postgres",
+        driver: POSTGRES,
     },
     Kind {
         schemes: &["mysql", "mariadb"],
@@ -138,6 +144,20 @@ const MEMCACHED: Option<Driver> = Some(Driver {
     open: |url| {
         Answer::later(async move {
             let store = cloakroom_memcached::MemcachedStore::open(url).await?;
+            Ok(Box::new(store) as _)
+        })
+    },
+});
+
+#[cfg(not(feature = "postgres"))]
+const POSTGRES: Option<Driver> = None;
+
+#[cfg(feature = "postgres")]
+const POSTGRES: Option<Driver> = Some(Driver {
+    check: cloakroom_postgres::PostgresStore::check,
+    open: |url| {
+        Answer::later(async move {
+            let store = cloakroom_postgres::PostgresStore::connect(url).await?;
             Ok(Box::new(store) as _)
         })
     },

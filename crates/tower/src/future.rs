@@ -43,14 +43,19 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let (mut commit, response) = match this.committing.take() {
-            Some(committing) => *committing,
-            None => {
-                let response = ready!(this.inner.poll(context))?;
-                let Some(exchange) = this.exchange.take() else { return Poll::Ready(Ok(response)) };
-                (exchange.commit(), response)
-            }
-        };
+        if let Some(mut committing) = this.committing.take() {
+            return match Pin::new(&mut committing.0).poll(context) {
+                Poll::Ready(committed) => Poll::Ready(Ok(finish(committed, committing.1, *this.is_safe))),
+                Poll::Pending => {
+                    *this.committing = Some(committing);
+                    Poll::Pending
+                }
+            };
+        }
+        let response = ready!(this.inner.poll(context))?;
+        let exchange = this.exchange.take().filter(Exchange::was_asked_for);
+        let Some(exchange) = exchange else { return Poll::Ready(Ok(response)) };
+        let mut commit = exchange.commit();
         match Pin::new(&mut commit).poll(context) {
             Poll::Ready(committed) => Poll::Ready(Ok(finish(committed, response, *this.is_safe))),
             Poll::Pending => {
@@ -61,6 +66,7 @@ where
     }
 }
 
+#[inline]
 fn finish<R: From<String>>(
     committed: Result<Outcome, Error>,
     mut response: Response<R>,

@@ -67,6 +67,7 @@ on_engines! {
     dynamodb: DynamoDb;
     mariadb: MariaDb;
     memcached: Memcached;
+    postgres: Postgres;
     redis: Redis;
     valkey: Valkey;
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's support fails as a test does")]
 
 mod browser;
+mod clocks;
 mod events;
 mod faults;
 mod keys;

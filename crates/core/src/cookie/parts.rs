@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{CookiePolicy, pairs};
+use super::{CookiePolicy, next_pair};
 
 /// The most bytes that browsers keep of a cookie, name and value together (RFC 6265bis, section 5.7).
 const COOKIE_BYTES_MAX: usize = 4096;
@@ -62,7 +62,8 @@ impl CookiePolicy {
     /// The further parts of the session's cookie in a request's `Cookie` headers; of each, the first.
     pub fn parts<'h>(&self, headers: impl Iterator<Item = &'h [u8]>) -> Parts<'h> {
         let mut parts = Parts::default();
-        for pair in headers.flat_map(pairs) {
+        let pairs = headers.flat_map(|mut rest| std::iter::from_fn(move || next_pair(&mut rest)));
+        for pair in pairs {
             let rest = pair.trim_ascii_start().strip_prefix(self.cookie_name().as_bytes());
             if let Some([b'.', digit @ b'2'..=b'4', b'=', value @ ..]) = rest {
                 parts.0[usize::from(digit - b'2')].get_or_insert(value.trim_ascii_end());

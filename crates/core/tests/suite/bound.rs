@@ -66,7 +66,7 @@ fn act(
         Some(CookieChange::Set(token, _)) => Some(token),
         _ => None,
     };
-    (record, token)
+    (Arc::unwrap_or_clone(record), token)
 }
 
 fn login(name: &str) -> impl FnOnce(&mut Intent) {

@@ -238,7 +238,7 @@ fn a_login_with_a_secret_that_lost_its_authority_begins_a_session() {
     for standing in [Standing::Absent, Standing::Superseded, Standing::Ended] {
         let plan = planner.plan(&standing, None, &login(&planner, "ann")).unwrap();
         let Plan { action: Action::Create(record), cookie: Some(_) } = plan else { panic!("{plan:?}") };
-        assert_eq!((record.subject, record.authority.epoch()), (Some(subject("ann")), 0));
+        assert_eq!((record.subject.clone(), record.authority.epoch()), (Some(subject("ann")), 0));
     }
 }
 

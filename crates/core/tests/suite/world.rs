@@ -6,7 +6,7 @@ use std::{mem, sync::Arc, time::Duration};
 
 use cloakroom_core::{
     Data, Error, Policy, Record, SessionId, Timestamp, Token,
-    exchange::{Action, Circumstances, CookieChange, Intent, Plan, Seat, Standing, plan},
+    exchange::{Action, Circumstances, CookieChange, Intent, Plan, Seat, Standing, is_settled, plan},
     record::Presented,
 };
 
@@ -298,7 +298,8 @@ impl World {
     fn plan(&mut self, request: Request, work: &mut Work) -> Result<Plan, Error> {
         let now = self.clock(request);
         let entropy = &mut self.entropy;
-        plan(
+        let is_settled = is_settled(&work.standing, &work.intent, &self.policy, now);
+        let planned = plan(
             &work.standing,
             &work.intent,
             &mut Circumstances {
@@ -314,7 +315,10 @@ impl World {
                     Ok(())
                 },
             },
-        )
+        );
+        let does_nothing = matches!(planned, Ok(Plan { action: Action::Nothing, cookie: None }));
+        assert!(does_nothing || !is_settled, "a settled request came to {planned:?}");
+        planned
     }
 
     /// Only the record as it is at the end tells whether a cookie may be sent along with no write, and whether
@@ -367,11 +371,11 @@ impl World {
             }
             (Action::Create(record), _) => {
                 self.model.created(&event, began, &record, cookie.as_ref());
-                self.store.create(record);
+                self.store.create(Arc::unwrap_or_clone(record));
                 Done::Created
             }
             (Action::Replace { record, .. }, Some((_, version))) => {
-                let before = self.store.replace(record.clone(), version, now)?;
+                let before = self.store.replace(Record::clone(&record), version, now)?;
                 self.model.replaced(&event, &before, &record, cookie.as_ref());
                 Done::Replaced
             }
@@ -384,7 +388,7 @@ impl World {
                 self.store.end(id, Some(version), now)?;
                 self.model.ended(browser, id, now);
                 self.model.created(&event, began, &record, cookie.as_ref());
-                self.store.create(record);
+                self.store.create(Arc::unwrap_or_clone(record));
                 Done::EndedAndCreated
             }
             (Action::Refuse, _) => Done::Refused,

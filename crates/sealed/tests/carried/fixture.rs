@@ -168,7 +168,7 @@ impl Node {
         let exchange = self.sessions.begin();
         let header = browser.header(self.name());
         let cookies = header.as_deref().map(str::as_bytes).into_iter();
-        let session = exchange.session(cookies, Some(b"Mozilla/5.0 (X11; Linux) Firefox/150.0")).await?;
+        let session = exchange.session(cookies, Some(&b"Mozilla/5.0 (X11; Linux) Firefox/150.0"[..])).await?;
         Ok(Request { exchange, session })
     }
 
