@@ -35,10 +35,9 @@ impl Shared {
         }
         let headers: Vec<_> = headers.collect();
         let parts = cookie.parts(headers.iter().copied());
-        let values = cookie.values(headers.iter().copied()).filter_map(|first| parts.join(first));
-        self.open_values(state, carrier, values.map(Cow::Owned), user_agent)?;
         state.parts = parts.count();
-        Ok(())
+        let values = cookie.values(headers.iter().copied()).filter_map(|first| parts.join(first));
+        self.open_values(state, carrier, values.map(Cow::Owned), user_agent)
     }
 
     fn open_values<'a>(
@@ -143,10 +142,6 @@ pub(crate) fn check_room(data: Option<Data>, subject: &Subject, engine: &Engine)
     Ok(())
 }
 
-fn boxed(record: Arc<Record>) -> Box<Record> {
-    Box::new(Arc::unwrap_or_clone(record))
-}
-
 /// The secret is in none of these cookies; what stands for it grants nothing.
 fn token_of(record: &Record) -> Token {
     Token::new(record.id, Secret::from_bytes([0; 16]))
@@ -180,7 +175,7 @@ enum Next {
     /// Older cookies are to be refused first.
     Cut(Cut, Then),
     /// A login begins a session: what was revoked until now is to be known first.
-    LogIn(Box<Record>),
+    LogIn(Arc<Record>),
 }
 
 /// What follows a cut.
@@ -198,12 +193,14 @@ impl Carrying {
             Action::Nothing => Ok(Next::Done(Outcome::unchanged())),
             Action::Unavailable => Err(Error::degraded()),
             Action::Refuse => self.refuse().map(Next::Done),
-            Action::Create(record) if record.subject.is_some() => Ok(Next::LogIn(boxed(record))),
+            Action::Create(record) if record.subject.is_some() => Ok(Next::LogIn(record)),
             Action::Create(record) => self.begin(carrier, Arc::unwrap_or_clone(record)).map(Next::Done),
             Action::Touch => self.touch(carrier),
             Action::Replace { record, .. } => self.replace(carrier, Arc::unwrap_or_clone(record)),
             Action::End(reason) => self.end(carrier, Then::Clear(reason)),
-            Action::EndThenCreate(reason, record) => self.end(carrier, Then::Begin(reason, boxed(record))),
+            Action::EndThenCreate(reason, record) => {
+                self.end(carrier, Then::Begin(reason, Box::new(Arc::unwrap_or_clone(record))))
+            }
         }
     }
 
@@ -267,7 +264,7 @@ impl Carrying {
             Next::Done(outcome) => return Ok(outcome),
             Next::LogIn(record) => {
                 carrier.refresh().await?;
-                return self.begin(carrier, *record);
+                return self.begin(carrier, Arc::unwrap_or_clone(record));
             }
             Next::Cut(cut, then) => (cut, then),
         };
