@@ -52,6 +52,7 @@ mod sessions;
 pub mod store;
 mod subjects;
 mod sweep;
+mod watch;
 
 pub use builder::Builder;
 pub use cloakroom_core::{

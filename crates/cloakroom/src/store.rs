@@ -28,6 +28,7 @@ pub use cloakroom_core::lifetime::Times;
 pub use cloakroom_core::record::Authority;
 use cloakroom_core::{Record, SessionId, Subject, Timestamp, Version};
 
+pub use crate::watch::{Watch, Watchers};
 use crate::{Error, carrier::Carrier};
 
 /// A kind of storage for sessions.
@@ -82,6 +83,13 @@ pub trait Store: Send + Sync + 'static {
     /// store that can't may have another way.
     fn revoke(&self) -> Option<&dyn Revoke> {
         self.index().map(|index| index as _)
+    }
+
+    /// News of changes to the record of this id, whichever process makes them, where the engine pushes them. Only changes
+    /// by processes that watch the record themselves are told of. `None` where the engine has no way to.
+    fn watch(&self, id: SessionId) -> Option<Watch> {
+        let _ = id;
+        None
     }
 
     /// Looks for what is wrong, or could go wrong, with the engine and how it is set up: its version, clock, rights,
@@ -144,6 +152,10 @@ where
 
     fn revoke(&self) -> Option<&dyn Revoke> {
         (**self).revoke()
+    }
+
+    fn watch(&self, id: SessionId) -> Option<Watch> {
+        (**self).watch(id)
     }
 
     fn diagnose(&self, now: Timestamp) -> Answer<'_, Vec<Finding>> {

@@ -3,16 +3,24 @@
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use tokio::{task::AbortHandle, time::timeout};
+use tokio::{
+    task::{AbortHandle, JoinHandle},
+    time::timeout,
+};
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::{failure::Refusal, line::Line, tls::Tls};
+use crate::{
+    failure::Refusal,
+    line::Line,
+    news::{News, drive},
+    tls::Tls,
+};
 
 /// Makes connections.
 pub(crate) struct Connector {
@@ -48,6 +56,23 @@ impl Connector {
     /// A connection for one use, which ends with it.
     pub(crate) async fn client(&self) -> Result<(Client, AbortHandle), Refusal> {
         timeout(CONNECT_MAX, self.log_in()).await.unwrap_or_else(|_| Err(Refusal::late()))
+    }
+
+    /// A connection over which news come, and what ends when it does.
+    pub(crate) async fn listener(&self, news: Weak<News>) -> Result<(Client, JoinHandle<()>), Refusal> {
+        let connecting = async {
+            Ok(match &self.tls {
+                Some(tls) => {
+                    let (client, connection) = self.config.connect(tls.maker()).await?;
+                    (client, tokio::spawn(drive(connection, news)))
+                }
+                None => {
+                    let (client, connection) = self.config.connect(NoTls).await?;
+                    (client, tokio::spawn(drive(connection, news)))
+                }
+            })
+        };
+        timeout(CONNECT_MAX, connecting).await.unwrap_or_else(|_| Err(Refusal::late()))
     }
 
     async fn log_in(&self) -> Result<(Client, AbortHandle), Refusal> {

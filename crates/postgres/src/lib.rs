@@ -72,6 +72,7 @@ mod connect;
 mod diagnosis;
 mod failure;
 mod line;
+mod news;
 mod pool;
 mod row;
 mod schema;
@@ -84,7 +85,7 @@ use std::{fmt, sync::Arc};
 
 use cloakroom::{
     Error, Record, SessionId, Subject, Timestamp, Version,
-    store::{Answer, Finding, Index, Loaded, Revocation, Revoke, Store, Summary, Swept, Tombstone, Written},
+    store::{Answer, Finding, Index, Loaded, Revocation, Revoke, Store, Summary, Swept, Tombstone, Watch, Written},
 };
 use tokio::sync::Mutex;
 
@@ -93,6 +94,7 @@ use crate::{
     connect::Connector,
     diagnosis::Own,
     failure::Failure,
+    news::News,
     pool::{Pool, Use},
     statements::Walk,
 };
@@ -100,6 +102,7 @@ use crate::{
 /// Sessions in a PostgreSQL database.
 pub struct PostgresStore {
     pool: Pool,
+    news: Arc<News>,
     connections: usize,
     shown: String,
     /// How far sweeps have come. Held during one, so that two don't look at the same rows.
@@ -122,13 +125,13 @@ impl PostgresStore {
     /// tables of a newer version; [`Error::is_unavailable`] if the server can't be reached.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         let Address { config, tls, connections, migrates, prepares, shown } = Address::parse(url)?;
-        let connector = Connector::new(config, tls, prepares);
+        let connector = Arc::new(Connector::new(config, tls, prepares));
         let (client, _) = connector.client().await.map_err(|refusal| Failure::from(refusal).at_start())?;
         schema::prepare(&client, migrates).await.map_err(Failure::at_start)?;
         drop(client);
-        let pool = Pool::new(connector, connections);
+        let (pool, news) = (Pool::new(Arc::clone(&connector), connections), News::new(connector));
         pool.open().await.map_err(Failure::at_start)?;
-        Ok(Self { pool, connections, shown, walk: Mutex::default() })
+        Ok(Self { pool, news, connections, shown, walk: Mutex::default() })
     }
 
     /// The steps that make the tables, for people who run them by themselves: each is several statements, to be run once
@@ -136,6 +139,21 @@ impl PostgresStore {
     #[must_use]
     pub fn migrations() -> &'static [&'static str] {
         schema::STEPS
+    }
+
+    /// The answer to a change, and news of it once it is stored.
+    fn told<'a>(
+        &'a self,
+        id: SessionId,
+        change: impl Future<Output = Result<Written, Error>> + Send + 'a,
+    ) -> Answer<'a, Written> {
+        Answer::later(async move {
+            let written = change.await?;
+            if written == Written::Stored {
+                self.news.tell(id);
+            }
+            Ok(written)
+        })
     }
 }
 
@@ -160,7 +178,8 @@ impl Store for PostgresStore {
     fn replace(&self, record: Arc<Record>, expected: Version, now: Timestamp) -> Answer<'_, Written> {
         let id = record.id;
         match row::columns(&record) {
-            Ok(columns) => Answer::later(
+            Ok(columns) => self.told(
+                id,
                 self.pool.call(Use::Write, move |line| statements::replace(line, id, columns, expected, now)),
             ),
             Err(error) => Answer::ready(Err(error)),
@@ -190,6 +209,10 @@ impl Store for PostgresStore {
         Some(self)
     }
 
+    fn watch(&self, id: SessionId) -> Option<Watch> {
+        self.news.watch(id)
+    }
+
     fn diagnose(&self, _now: Timestamp) -> Answer<'_, Vec<Finding>> {
         let own = Own { connections: self.connections, can_prepare: self.pool.connector().can_prepare() };
         Answer::later(self.pool.call(Use::Write, move |line| diagnosis::diagnose(line, own)))
@@ -197,6 +220,7 @@ impl Store for PostgresStore {
 
     fn close(&self) -> Answer<'_, ()> {
         Answer::later(async {
+            self.news.close();
             self.pool.close().await;
             Ok(())
         })

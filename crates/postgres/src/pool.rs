@@ -37,7 +37,7 @@ pub(crate) enum Use {
 }
 
 struct Shared {
-    connector: Connector,
+    connector: Arc<Connector>,
     /// One permit for each call that may be under way, answered to or not.
     permits: Semaphore,
     reads: Group,
@@ -73,7 +73,7 @@ const PAUSE_MIN_MS: u64 = 20;
 const PAUSE_MAX_MS: u64 = 1_000;
 
 impl Pool {
-    pub(crate) fn new(connector: Connector, connections: usize) -> Self {
+    pub(crate) fn new(connector: Arc<Connector>, connections: usize) -> Self {
         let reads = connections.div_ceil(4);
         let writes = connections - reads;
         let calls_max = connections * CALLS_PER_LINE;

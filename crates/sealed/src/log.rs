@@ -92,6 +92,11 @@ impl Log {
         &*self.store
     }
 
+    /// News of changes to the head, where the store pushes them.
+    pub(crate) fn watch(&self) -> Option<Watch> {
+        self.store.watch(self.head_id)
+    }
+
     pub(crate) fn segment_entries(&self) -> usize {
         self.segment_entries
     }

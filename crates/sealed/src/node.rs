@@ -13,7 +13,7 @@ use cloakroom::{
     Error, SessionId, Subject, Timestamp,
     carrier::{Honour, Stamp},
     clock::Clock,
-    store::{Answer, Store},
+    store::{Answer, Store, Watch},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -200,8 +200,9 @@ async fn keep_noting(node: Weak<Node>, mut waiting: mpsc::Receiver<Waiting>) {
     }
 }
 
-/// Polls until the node is dropped. A failure costs nothing at once: the list is current for as long as it is stated.
+/// Follows the list until the node is dropped: told of changes where the store can tell, by asking otherwise. A failure costs nothing at once: the list is current for as long as it is stated.
 async fn keep_current(node: Weak<Node>) {
+    let mut watch = node.upgrade().and_then(|node| node.replica.log.watch());
     let (mut current_to, mut failures) = (None, 0_u32);
     loop {
         let Some(node) = node.upgrade() else { return };
@@ -227,7 +228,18 @@ async fn keep_current(node: Weak<Node>) {
             node.lose_touch();
         }
         drop(node);
-        // A store in trouble isn't asked as often.
-        sleep((poll_period * (1 << failures.min(6))).min(stale_after / 4).max(poll_period)).await;
+        let is_told = failures == 0 && watch.as_ref().is_some_and(Watch::is_live);
+        // A store that tells of changes is asked as a check. One in trouble isn't asked as often.
+        let pause = if is_told { stale_after / 8 } else { poll_period * (1 << failures.min(6)) };
+        let pause = sleep(pause.min(stale_after / 4).max(poll_period));
+        match &mut watch {
+            Some(watch) => {
+                tokio::select! {
+                    () = pause => {}
+                    () = watch.changed() => {}
+                }
+            }
+            None => pause.await,
+        }
     }
 }

@@ -11,7 +11,8 @@ pub struct ListSettings {
     /// names, or each ends the other's sessions.
     pub name: Cow<'static, str>,
     /// How often the list is asked for what was added; 25 milliseconds by default. A revocation takes effect on every
-    /// node within this time and that of one answer of the store; while the store is slow, within `stale_after`.
+    /// node within this time and that of one answer of the store; while the store is slow, within `stale_after`. A store
+    /// that tells of changes (Redis, PostgreSQL) is asked every eighth of `stale_after` instead, for as long as it does.
     pub poll_period: Duration,
     /// How long a node may be out of touch with the list before it answers 503; 2 seconds by default. It is the bound
     /// that always holds.
