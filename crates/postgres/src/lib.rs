@@ -85,7 +85,9 @@ use std::{fmt, sync::Arc};
 
 use cloakroom::{
     Error, Record, SessionId, Subject, Timestamp, Version,
-    store::{Answer, Finding, Index, Loaded, Revocation, Revoke, Store, Summary, Swept, Tombstone, Watch, Written},
+    store::{
+        Answer, Finding, Index, Loaded, Revocation, Revoke, Store, Summary, Swept, Tombstone, Watch, Written,
+    },
 };
 use tokio::sync::Mutex;
 
@@ -167,9 +169,10 @@ impl Store for PostgresStore {
     }
 
     fn create(&self, record: Arc<Record>, _now: Timestamp) -> Answer<'_, Written> {
+        let id = record.id;
         match row::columns(&record) {
             Ok(columns) => {
-                Answer::later(self.pool.call(Use::Write, move |line| statements::create(line, columns)))
+                self.told(id, self.pool.call(Use::Write, move |line| statements::create(line, columns)))
             }
             Err(error) => Answer::ready(Err(error)),
         }

@@ -74,10 +74,10 @@ impl News {
     }
 
     fn hear(&self, told: &str) {
-        match SessionId::parse(told) {
-            Some(id) => self.watchers.tell(id),
-            None if told == TRIAL => self.tried.notify_one(),
-            None => {}
+        match told.parse() {
+            Ok(id) => self.watchers.tell(id),
+            Err(_) if told == TRIAL => self.tried.notify_one(),
+            Err(_) => {}
         }
     }
 

@@ -14,7 +14,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use cloakroom::{
     Data, Error, SessionId, Timestamp, Version, carrier,
     clock::{Entropy as _, OsEntropy},
-    store::{Answer, Loaded, Store, Written},
+    store::{Answer, Loaded, Store, Watch, Written},
 };
 use serde::{Deserialize, Serialize};
 

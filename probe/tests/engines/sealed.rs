@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engines::{Breakable, MariaDb, Redis};
+use engines::{Breakable, MariaDb, Postgres, Redis};
 
 use crate::{
     load::time_to_recover,
@@ -221,6 +221,12 @@ fn time_to_refusal(list: &str) {
 #[test]
 fn a_revocation_arrives_within_the_bound_with_redis_as_the_list() {
     let engine = <Redis as engines::Engine>::start();
+    time_to_refusal(&engine.url_at(engine.address()));
+}
+
+#[test]
+fn a_revocation_arrives_within_the_bound_with_postgres_as_the_list() {
+    let engine = <Postgres as engines::Engine>::start();
     time_to_refusal(&engine.url_at(engine.address()));
 }
 

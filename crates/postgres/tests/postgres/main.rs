@@ -4,6 +4,7 @@
 mod conformance;
 mod encrypted;
 mod fixture;
+mod news;
 mod pooled;
 mod schema;
 mod server;
