@@ -9,7 +9,9 @@ mod dynamodb;
 mod folder;
 mod mariadb;
 mod memcached;
+mod pgbouncer;
 mod port;
+mod postgres;
 mod process;
 mod proxy;
 mod redis;
@@ -20,8 +22,10 @@ pub use dynamodb::DynamoDb;
 pub use folder::Folder;
 pub use mariadb::MariaDb;
 pub use memcached::Memcached;
+pub use pgbouncer::PgBouncer;
 pub use port::{free_port, free_ports};
-pub use process::{Process, Start, program};
+pub use postgres::Postgres;
+pub use process::{Process, Start, find, program};
 pub use proxy::Proxy;
 pub use redis::{
     Cluster, Flavour, Node, Redis, RedisCluster, RedisSentinel, RedisServer, Single, Valkey, ValkeyCluster,

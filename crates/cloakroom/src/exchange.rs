@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(crate) stamp: Stamp,
     /// Whether the cookie it came in is about to lose its authority.
     pub(crate) is_fading: bool,
+    /// How many cookies it was cut over.
+    pub(crate) parts: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,6 +96,7 @@ impl Exchange {
                     intent: Intent::new(engine.data_bytes_max),
                     stamp: Stamp::default(),
                     is_fading: false,
+                    parts: 1,
                 }),
             }),
         }
@@ -228,17 +231,19 @@ impl Shared {
                 Commit::done(Ok(Outcome::unchanged()))
             }
             Ok(plan) if self.engine.is_carried => self.commit_carried(state, now, plan),
-            Ok(plan) => {
-                match replace_at_once(&self.engine, &state.claim.standing, &state.intent, plan, now) {
-                    Ok(outcome) => {
-                        state.intent = Intent::new(self.engine.data_bytes_max);
-                        Commit::done(Ok(outcome))
-                    }
-                    Err(begun) => {
-                        let work = self.work(state, now, begun.answered);
-                        self.run(work, Some(begun.plan))
-                    }
-                }
+            Ok(plan) => self.carry_out(state, now, plan),
+        }
+    }
+
+    fn carry_out(&self, state: &mut State, now: Timestamp, plan: Plan) -> Commit {
+        match replace_at_once(&self.engine, &state.claim.standing, &state.intent, plan, now) {
+            Ok(outcome) => {
+                state.intent = Intent::new(self.engine.data_bytes_max);
+                Commit::done(Ok(outcome))
+            }
+            Err(begun) => {
+                let work = self.work(state, now, begun.answered);
+                self.run(work, Some(begun.plan))
             }
         }
     }

@@ -58,10 +58,10 @@ impl Shared {
         }
         self.engine.start_sweeping();
         state.claim = Claim::default();
-        let values = self.engine.cookie.values(cookies);
         if let Some(carrier) = self.engine.carrier() {
-            return self.open_carried(state, carrier, values, user_agent);
+            return self.open_carried(state, carrier, cookies, user_agent);
         }
+        let values = self.engine.cookie.values(cookies);
         let mut now = self.engine.just_now();
         for token in values.filter_map(|value| self.engine.parse(value)) {
             self.look_up_at_once(&mut state.claim, &token, &mut now)?;

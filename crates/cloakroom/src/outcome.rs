@@ -17,6 +17,8 @@ pub struct Outcome {
     /// The value of a `Set-Cookie` header. It holds a token: nothing may log it, and the response needs
     /// `Cache-Control: no-store`.
     pub set_cookie: Option<SetCookie>,
+    /// The values of further `Set-Cookie` headers, where a sealed session is cut over several cookies.
+    pub more_cookies: Vec<SetCookie>,
     /// Whether the session was loaded, so that the response depends on the cookie (`Vary: Cookie`).
     pub was_loaded: bool,
     /// What the browser is to forget, as the value of a `Clear-Site-Data` header: the visitor has logged out.
@@ -26,7 +28,7 @@ pub struct Outcome {
 impl Outcome {
     #[inline]
     pub(crate) fn untouched() -> Self {
-        Self { set_cookie: None, was_loaded: false, clear_site_data: None }
+        Self { set_cookie: None, more_cookies: Vec::new(), was_loaded: false, clear_site_data: None }
     }
 
     pub(crate) fn unchanged() -> Self {
@@ -35,6 +37,11 @@ impl Outcome {
 
     pub(crate) fn with_cookie(set_cookie: String) -> Self {
         Self { set_cookie: Some(SetCookie(set_cookie)), ..Self::unchanged() }
+    }
+
+    pub(crate) fn setting(cookies: Vec<String>) -> Self {
+        let mut cookies = cookies.into_iter().map(SetCookie);
+        Self { set_cookie: cookies.next(), more_cookies: cookies.collect(), ..Self::unchanged() }
     }
 }
 

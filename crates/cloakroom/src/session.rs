@@ -145,12 +145,17 @@ impl Session {
     /// and the request is answered with 409, even if it ended them itself: see [`Session::login_ending_others`].
     ///
     /// # Errors
-    /// [`Error::is_committed`]; [`Error::is_unavailable`] if the session is degraded.
+    /// [`Error::is_committed`]; [`Error::is_unavailable`] if the session is degraded; [`Error::is_too_large`] if it
+    /// travels in its cookie, and has no room for so long a subject beside its data.
     pub fn login(&self, subject: Subject) -> Result<(), Error> {
         let mut state = self.open()?;
         let bytes_max = self.shared.engine.data_bytes_max;
         if state.subject().is_some_and(|current| *current != subject) {
             state.intent.end(EndReason::Replaced, bytes_max);
+        }
+        if self.shared.engine.is_carried {
+            let (loaded, intent) = state.split();
+            crate::carried::check_room(intent.delta.apply_to_loaded(loaded), &subject, &self.shared.engine)?;
         }
         state.split().1.login = Some(subject);
         Ok(())
@@ -268,7 +273,7 @@ impl Session {
             state.loaded_at = ours.loaded_at;
             state.claim.standing = ours.claim.standing.clone();
             state.claim.presented = ours.claim.presented.clone();
-            state.stamp = ours.stamp;
+            (state.stamp, state.is_fading) = (ours.stamp, ours.is_fading);
             exchange.shared.ask(&mut state);
         }
         Detached { session: Self::new(exchange.shared) }

@@ -37,6 +37,12 @@ pub(crate) const ALL: &[Kind] = &[
         driver: SEALED_IF_BUILT,
     },
     Kind {
+        schemes: &["postgres", "postgresql"],
+        form: "postgres://USER:PASSWORD@HOST/DATABASE",
+        feature: "postgres",
+        driver: POSTGRES,
+    },
+    Kind {
         schemes: &["mysql", "mariadb"],
         form: "mysql://USER:PASSWORD@HOST/DATABASE",
         feature: "mysql",
@@ -138,6 +144,20 @@ const MEMCACHED: Option<Driver> = Some(Driver {
     open: |url| {
         Answer::later(async move {
             let store = cloakroom_memcached::MemcachedStore::open(url).await?;
+            Ok(Box::new(store) as _)
+        })
+    },
+});
+
+#[cfg(not(feature = "postgres"))]
+const POSTGRES: Option<Driver> = None;
+
+#[cfg(feature = "postgres")]
+const POSTGRES: Option<Driver> = Some(Driver {
+    check: cloakroom_postgres::PostgresStore::check,
+    open: |url| {
+        Answer::later(async move {
+            let store = cloakroom_postgres::PostgresStore::connect(url).await?;
             Ok(Box::new(store) as _)
         })
     },

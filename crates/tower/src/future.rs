@@ -81,7 +81,7 @@ fn finish<R: From<String>>(
 }
 
 fn set_headers(headers: &mut HeaderMap, outcome: &Outcome) -> Result<(), Error> {
-    if let Some(set_cookie) = &outcome.set_cookie {
+    for set_cookie in outcome.set_cookie.iter().chain(&outcome.more_cookies) {
         let mut value = HeaderValue::from_str(set_cookie.expose())
             .map_err(|_| Error::invalid("the cookie's name, path or domain can't stand in a header"))?;
         value.set_sensitive(true);

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, Method, Request, Response, StatusCode, header},
     routing::get,
 };
-use cloakroom::{Key, MemoryStore, Sessions, Subject, clock::ManualClock, exchange::SiteData};
+use cloakroom::{Key, MemoryStore, Sessions, Subject, clock::ManualClock, exchange::SiteData, store::Store};
 use cloakroom_tower::{Authenticated, Problem, Session, SessionLayer};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
@@ -30,11 +30,16 @@ impl App {
     }
 
     pub fn with(routes: Router) -> Self {
-        let (store, clock) = (Arc::new(MemoryStore::new()), ManualClock::default());
-        let builder = Sessions::builder(Arc::clone(&store)).clock(clock.clone());
+        let store = Arc::new(MemoryStore::new());
+        Self { store: Arc::clone(&store), ..Self::on(store, routes, ManualClock::default()) }
+    }
+
+    /// On another store; this application's own stays empty.
+    pub fn on(store: impl Store, routes: Router, clock: ManualClock) -> Self {
+        let builder = Sessions::builder(store).clock(clock.clone());
         let sessions = builder.clear_site_data_at_logout(SiteData::Storage).build().unwrap();
         let router = routes.layer(SessionLayer::new(sessions.clone()));
-        Self { router, sessions, store, clock }
+        Self { router, sessions, store: Arc::new(MemoryStore::new()), clock }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {
