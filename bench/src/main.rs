@@ -73,6 +73,8 @@ enum What {
     All,
     /// Only so many requests of one case, for a profiler.
     RequestOnce { case: Case, requests: usize },
+    /// Only so many laps of one sealed case, for a profiler: 0 is bare, 1 reads, 2 writes.
+    SealedOnce { case: usize, laps: usize },
     /// Fills a store once, and prints bare figures.
     #[command(hide = true)]
     MemoryOnce { kind: Kind, shape: Shape, sessions: usize },
@@ -80,7 +82,7 @@ enum What {
 
 fn main() {
     let what = Arguments::parse().what;
-    if !matches!(what, What::RequestOnce { .. } | What::MemoryOnce { .. }) {
+    if !matches!(what, What::RequestOnce { .. } | What::SealedOnce { .. } | What::MemoryOnce { .. }) {
         println!("{}\n", machine::facts());
     }
     match what {
@@ -102,6 +104,7 @@ fn main() {
             stores::run(5, 1.0);
         }
         What::RequestOnce { case, requests } => request::once(case, requests),
+        What::SealedOnce { case, laps } => sealed::once(case, laps),
         What::MemoryOnce { kind, shape, sessions } => memory::once(kind, shape, sessions),
     }
 }

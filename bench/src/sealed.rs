@@ -45,6 +45,17 @@ pub fn run(rounds: usize, tries: usize) {
     bound::run(tries);
 }
 
+/// Only so many laps of a case: what a profiler is pointed at.
+pub fn once(case: usize, laps: usize) {
+    runtime().block_on(tokio::task::LocalSet::new().run_until(async {
+        let mut case = OnAxum::case(case).await;
+        for _ in 0..laps {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            case.lap().await;
+        }
+    }));
+}
+
 fn requests(rounds: usize) {
     let laps = runtime().block_on(tokio::task::LocalSet::new().run_until(measure(rounds)));
     let per_request = |case: usize| laps[case].iter().map(|lap| lap.cpu.as_nanos() as f64 / VISITORS as f64);
@@ -82,9 +93,9 @@ fn requests(rounds: usize) {
 /// One lap for each case and round. Every round begins with another case, so that none always follows the same one.
 async fn measure(rounds: usize) -> Vec<Vec<Lap>> {
     let mut cases: Vec<Box<dyn Case>> = vec![
-        Box::new(OnAxum::bare()),
-        Box::new(OnAxum::sealed(get(apps::read)).await),
-        Box::new(OnAxum::sealed(get(apps::write)).await),
+        Box::new(OnAxum::case(0).await),
+        Box::new(OnAxum::case(1).await),
+        Box::new(OnAxum::case(2).await),
         Box::new(actix::bare().await),
         Box::new(actix::read().await),
         Box::new(actix::write().await),
@@ -111,6 +122,14 @@ struct OnAxum {
 }
 
 impl OnAxum {
+    async fn case(number: usize) -> Self {
+        match number {
+            0 => Self::bare(),
+            1 => Self::sealed(get(apps::read)).await,
+            _ => Self::sealed(get(apps::write)).await,
+        }
+    }
+
     fn bare() -> Self {
         let visitors = (0..VISITORS).map(|_| apps::headers(None)).collect();
         Self { router: Router::new().route("/", get(apps::untouched)), visitors }
