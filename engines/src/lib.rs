@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that can't start its engine has failed")]
 
 mod breakable;
+mod certificates;
 mod dynamodb;
 mod folder;
 mod mariadb;
@@ -16,6 +17,7 @@ mod redis;
 mod shared;
 
 pub use breakable::Breakable;
+pub use certificates::Certificates;
 pub use dynamodb::DynamoDb;
 pub use folder::Folder;
 pub use mariadb::MariaDb;
@@ -24,7 +26,6 @@ pub use port::{free_port, free_ports};
 pub use process::{Process, Start, program};
 pub use proxy::Proxy;
 pub use redis::{
-    Cluster, Flavour, Node, Redis, RedisCluster, RedisSentinel, RedisServer, Single, Valkey, ValkeyCluster,
-    ValkeyServer,
+    Cluster, Flavour, Node, Redis, RedisCluster, RedisSentinel, RedisServer, Single, Valkey, ValkeyServer,
 };
 pub use shared::{Engine, Running, Shared, shared};

@@ -37,6 +37,7 @@ const TOOLS: &[Tool] = &[
     tool("mariadb", "mariadbd", "mariadb-server", "the tests of the MySQL store"),
     tool("mariadb", "mariadb-install-db", "mariadb-server", "the tests of the MySQL store"),
     tool("memcached", "memcached", "memcached", "the tests of the Memcached store"),
+    tool("openssl", "openssl", "openssl", "the tests of encrypted connections"),
     tool("redis", "redis-server", "redis-server", "the tests of the Redis store"),
     tool("sqlite3", "sqlite3", "sqlite3", "the tests that read the embedded file from the command line"),
     tool("valkey", PIP, "python3-pip", "the tests of the Redis store on Valkey"),

@@ -9,14 +9,23 @@ use percent_encoding::percent_decode_str;
 /// What a URL says.
 pub(crate) struct Address {
     pub(crate) options: Opts,
-    pub(crate) connections: usize,
+    pub(crate) connections: u32,
     pub(crate) migrates: bool,
+    pub(crate) privacy: Privacy,
     /// Without what is secret.
     pub(crate) shown: String,
 }
 
-const CONNECTIONS: usize = 16;
-const CONNECTIONS_MAX: usize = 1_000;
+/// Whether what is sent can be read by others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Privacy {
+    /// It is encrypted, or stays on this machine.
+    Kept,
+    None,
+}
+
+const CONNECTIONS: u32 = 16;
+const CONNECTIONS_MAX: u32 = 1_000;
 const PORT: u16 = 3306;
 
 /// Made at the start of each connection. Each call is one statement that commits itself, and sees what others have
@@ -50,6 +59,7 @@ impl Address {
             return Err(wrong("the URL names no user"));
         }
         let shown = format!("mysql://{host}:{port}/{database}");
+        let is_loopback = host == "localhost" || host == "::1" || host.starts_with("127.");
         let mut builder = OptsBuilder::default()
             .ip_or_hostname(host)
             .tcp_port(port)
@@ -62,9 +72,14 @@ impl Address {
             .client_found_rows(true)
             .setup(SETUP.to_vec());
         let (mut connections, mut migrates, mut tls) = (CONNECTIONS, true, Tls::default());
+        let mut given = Vec::new();
         for option in options.split('&').filter(|option| !option.is_empty()) {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
             let value = text(value)?;
+            if given.contains(&name) {
+                return Err(Error::invalid("an option is given twice in the MySQL store's URL"));
+            }
+            given.push(name);
             match (name, value.as_str()) {
                 ("connections", count) => {
                     let count = count.parse().ok().filter(|count| (1..=CONNECTIONS_MAX).contains(count));
@@ -93,8 +108,10 @@ impl Address {
                 }
             }
         }
+        let is_near = given.contains(&"socket") || is_loopback;
+        let privacy = if tls.is_wanted || is_near { Privacy::Kept } else { Privacy::None };
         let options = tls.apply(builder)?.into();
-        Ok(Self { options, connections, migrates, shown })
+        Ok(Self { options, connections, migrates, privacy, shown })
     }
 }
 
@@ -108,8 +125,11 @@ impl Tls {
     #[cfg(feature = "tls")]
     fn apply(self, builder: OptsBuilder) -> Result<OptsBuilder, Error> {
         if !self.is_wanted {
-            return Ok(builder);
+            // Who names an authority believes that there is encryption.
+            return if self.authority.is_none() { Ok(builder) } else { Err(Error::invalid("`ca` is for `sslmode=verify`: add it")) };
         }
+        // Unless the application has chosen another already. Without any, the client would panic.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let roots = self.authority.into_iter().map(|file| std::path::PathBuf::from(file).into()).collect();
         Ok(builder.ssl_opts(mysql_async::SslOpts::default().with_root_certs(roots)))
     }
@@ -118,7 +138,8 @@ impl Tls {
     fn apply(self, builder: OptsBuilder) -> Result<OptsBuilder, Error> {
         if self.is_wanted || self.authority.is_some() {
             return Err(Error::invalid(
-                "this program was built without TLS for MySQL: build it with the feature `tls` of cloakroom-mysql",
+                "this program was built without TLS for MySQL: build it with the feature `mysql-tls` (`tls` of \
+                 cloakroom-mysql)",
             ));
         }
         Ok(builder)
@@ -174,6 +195,10 @@ mod tests {
             "mysql://u:hunter2@h/d?password=hunter2",
             "mysql://u:hunter2@h/d?sslmode=require",
             "mysql://u:hunter2@h/d?socket=relative",
+            "mysql://u:hunter2@h/d?ca=/ca.pem",
+            "mysql://u:hunter2@h/d?sslmode=disable&ca=/ca.pem",
+            "mysql://u:hunter2@h/d?connections=4&connections=5",
+            "mysql://u:hunter2@h/d?sslmode=verify&sslmode=disable",
         ] {
             let error = Address::parse(url).err().unwrap();
             assert!(error.is_invalid() && !format!("{error:?}").contains("hunter2"), "{url}: {error:?}");

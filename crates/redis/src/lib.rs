@@ -1,14 +1,17 @@
 //! Cloakroom sessions in Redis or Valkey.
 
 mod address;
+mod cluster;
 mod diagnose;
 mod failure;
 mod index;
 mod keys;
 mod link;
 mod parts;
+mod renewal;
 mod scripts;
 mod server;
+mod tls;
 mod value;
 mod wire;
 
@@ -48,12 +51,18 @@ impl RedisStore {
     pub async fn open(url: &str) -> Result<Self, Error> {
         let address = Address::parse(url)?;
         let keys = Keys::new(&address.prefix);
-        let link = match Link::open(address.clone()).await {
-            Ok(link) => link,
-            Err(failure) => return Err(failure.into_opening_error(&address)),
-        };
-        server::check(&link).await.map_err(|failure| failure.into_opening_error(&address))?;
-        Ok(Self { link, keys })
+        match server::open(address.clone()).await {
+            Ok(link) => Ok(Self { link, keys }),
+            // The client keeps to itself which of the two it is.
+            Err(failure) if failure.is_login_refused() && address.has_password_alone() => {
+                let failure = match server::open(address.without_login()).await {
+                    Ok(_) => Failure::unfit("has no password set, and the URL gives one: remove it, or set it there"),
+                    Err(_) => failure,
+                };
+                Err(failure.into_opening_error(&address))
+            }
+            Err(failure) => Err(failure.into_opening_error(&address)),
+        }
     }
 
     /// Checks a URL as far as that goes without a connection.
@@ -80,6 +89,11 @@ impl RedisStore {
     }
 
     async fn load_one(&self, id: SessionId, now: Timestamp) -> Result<Loaded, Error> {
+        self.look_up(id, now).await.map(|found| found.unwrap_or(Loaded::Absent))
+    }
+
+    /// None: there is no key. What has expired by this clock may be alive by another.
+    async fn look_up(&self, id: SessionId, now: Timestamp) -> Result<Option<Loaded>, Error> {
         let mut command = redis::cmd("MGET");
         command.arg(self.keys.session(id)).arg(self.keys.watermark(id));
         let answer = self.link.call(&command).await.map_err(|failure| self.error(failure))?;
@@ -287,6 +301,11 @@ impl Store for RedisStore {
 
     fn diagnose(&self, now: Timestamp) -> Answer<'_, Vec<Finding>> {
         Answer::later(self.examine(now))
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let Seen { reconnections, failovers } = self.seen();
+        vec![("reconnections", reconnections), ("failovers", failovers)]
     }
 
     fn close(&self) -> Answer<'_, ()> {
