@@ -24,7 +24,11 @@ const STEPS: &[Step] = &[
     Step { name: "fmt", what: "formatting", run: fmt },
     Step { name: "house", what: "the checks on the house itself", run: house },
     Step { name: "clippy", what: "lints, on every target", run: clippy },
-    Step { name: "features", what: "lints on crates with features, without them and with all", run: features },
+    Step {
+        name: "features",
+        what: "lints on crates with features, without them and with all",
+        run: features,
+    },
     Step { name: "docs", what: "documentation without a warning", run: docs },
     Step { name: "build", what: "compile the tests and the binaries they start", run: build },
     Step { name: "tests", what: "unit, end-to-end and browser tests", run: tests },

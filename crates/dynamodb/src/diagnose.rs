@@ -177,7 +177,8 @@ impl DynamoDbStore {
 
     /// Only transactions make it, so it is looked at in one, whose condition doesn't hold.
     async fn lacks_condition_check(&self) -> Option<&'static str> {
-        let check = ConditionCheck::builder().table_name(&self.table.name).set_key(Some(self.keys.session(NOBODY)));
+        let check =
+            ConditionCheck::builder().table_name(&self.table.name).set_key(Some(self.keys.session(NOBODY)));
         let check = check.condition_expression("attribute_exists(pk)").build().ok()?;
         let items = vec![TransactWriteItem::builder().condition_check(check).build()];
         let is_refused = match within(self.table.transact(items)).await {

@@ -117,8 +117,12 @@ impl Fleet {
                 Ok(base) => base,
                 Err(written) => return Ok(written),
             };
-            let put =
-                self.put_entry(tombstone.id, &bytes, ttl(tombstone.expires, now), If::Unchanged(base.number()));
+            let put = self.put_entry(
+                tombstone.id,
+                &bytes,
+                ttl(tombstone.expires, now),
+                If::Unchanged(base.number()),
+            );
             let (change, is_admitted) = self.checked(put, &base).await?;
             self.memory.forget(tombstone.id);
             match change {

@@ -126,7 +126,11 @@ impl Tls {
     fn apply(self, builder: OptsBuilder) -> Result<OptsBuilder, Error> {
         if !self.is_wanted {
             // Who names an authority believes that there is encryption.
-            return if self.authority.is_none() { Ok(builder) } else { Err(Error::invalid("`ca` is for `sslmode=verify`: add it")) };
+            return if self.authority.is_none() {
+                Ok(builder)
+            } else {
+                Err(Error::invalid("`ca` is for `sslmode=verify`: add it"))
+            };
         }
         // Unless the application has chosen another already. Without any, the client would panic.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -151,9 +151,9 @@ impl Store for MySqlStore {
 
     fn replace(&self, record: Arc<Record>, expected: Version, now: Timestamp) -> Answer<'_, Written> {
         match Encoded::of(record) {
-            Ok(new) => {
-                Answer::later(self.pool.change(move |db| Box::pin(statements::replace(db, new, expected, now))))
-            }
+            Ok(new) => Answer::later(
+                self.pool.change(move |db| Box::pin(statements::replace(db, new, expected, now))),
+            ),
             Err(error) => Answer::ready(Err(error)),
         }
     }
@@ -213,7 +213,9 @@ impl Revoke for MySqlStore {
 
     fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
         let subject = subject.clone();
-        Answer::later(self.pool.read(move |db| Box::pin(statements::last_revocation(db, subject.clone(), now))))
+        Answer::later(
+            self.pool.read(move |db| Box::pin(statements::last_revocation(db, subject.clone(), now))),
+        )
     }
 }
 
@@ -226,9 +228,9 @@ impl Index for MySqlStore {
         now: Timestamp,
     ) -> Answer<'_, Vec<Summary>> {
         let subject = subject.clone();
-        Answer::later(self.pool.read(move |db| {
-            Box::pin(statements::list(db, subject.clone(), after, limit, now))
-        }))
+        Answer::later(
+            self.pool.read(move |db| Box::pin(statements::list(db, subject.clone(), after, limit, now))),
+        )
     }
 
     fn end_started_before(&self, instant: Timestamp, _now: Timestamp) -> Answer<'_, ()> {

@@ -228,9 +228,8 @@ impl Idle {
 /// Only to a server that takes changes: from a replica, ended sessions would seem alive.
 async fn connect(options: &Opts) -> Result<Conn, Failure> {
     let mut connection = Conn::new(options.clone()).await?;
-    let read_only: Option<(String, bool)> = connection
-        .query_first("SELECT CAST(@@global.read_only AS CHAR), @@global.innodb_read_only")
-        .await?;
+    let read_only: Option<(String, bool)> =
+        connection.query_first("SELECT CAST(@@global.read_only AS CHAR), @@global.innodb_read_only").await?;
     match read_only {
         Some((word, false)) if matches!(&*word.to_uppercase(), "0" | "OFF") => Ok(connection),
         _ => Err(Failure::ReadOnly),

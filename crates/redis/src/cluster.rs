@@ -62,7 +62,9 @@ impl Nodes {
         question.arg("SLOTS");
         let slots = question.query_async::<Value>(&mut connection).await?;
         let view = Self::read(&slots, node).filter(|view| !view.masters.is_empty());
-        view.ok_or_else(|| Failure::unfit("is a cluster without slots: assign them by `redis-cli --cluster create`"))
+        view.ok_or_else(|| {
+            Failure::unfit("is a cluster without slots: assign them by `redis-cli --cluster create`")
+        })
     }
 
     /// Ranges of slots, each with its master and then its replicas.

@@ -197,6 +197,21 @@ mod tests {
     }
 
     #[test]
+    fn migrations_are_those_of_a_store_with_tables() {
+        for url in ["memory:", "sqlite:sessions.db", "abacus://u:secret@host"] {
+            let refused = command().try_get_matches_from(["cloakroom", "migrations", url]).unwrap_err();
+            assert!(refused.to_string().contains("store"), "{refused}");
+        }
+        #[cfg(feature = "mysql")]
+        {
+            let matches = command().get_matches_from(["cloakroom", "migrations", "mysql:"]);
+            let inner = matches.subcommand_matches("migrations").unwrap();
+            let steps = inner.get_one::<&'static [&'static str]>("url").unwrap();
+            assert!(steps[0].contains("CREATE TABLE IF NOT EXISTS cloakroom_migration"));
+        }
+    }
+
+    #[test]
     fn flags_count_before_and_after_the_command() {
         for line in [
             ["cloakroom", "--listen", "127.0.0.1:0", "serve"],

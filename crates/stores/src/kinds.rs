@@ -130,13 +130,12 @@ fn open_sqlite(url: &str) -> Answer<'_, Box<dyn Store>> {
 const SEALED_IF_BUILT: Option<Driver> = None;
 
 #[cfg(feature = "sealed")]
-const SEALED_IF_BUILT: Option<Driver> =
-    Some(Driver {
-        check: crate::sealed::check,
-        open: crate::sealed::open,
-        inspect: crate::sealed::open,
-        migrations: NO_MIGRATIONS,
-    });
+const SEALED_IF_BUILT: Option<Driver> = Some(Driver {
+    check: crate::sealed::check,
+    open: crate::sealed::open,
+    inspect: crate::sealed::open,
+    migrations: NO_MIGRATIONS,
+});
 
 #[cfg(not(feature = "redis"))]
 const REDIS: Option<Driver> = None;

@@ -78,7 +78,8 @@ pub(crate) fn run<E: Breakable>() {
         is_over.store(true, Ordering::SeqCst);
         slowing.join().unwrap();
         let counts = reading.into_iter().map(|thread| thread.join().unwrap());
-        let (served, given_up) = counts.fold((0, 0), |sum: (u64, u64), count| (sum.0 + count.0, sum.1 + count.1));
+        let (served, given_up) =
+            counts.fold((0, 0), |sum: (u64, u64), count| (sum.0 + count.0, sum.1 + count.1));
         println!("{}: {served} reads served, {given_up} given up at the deadline", E::NAME);
         assert!(served > 100, "only {served} reads were served meanwhile");
         assert!(given_up >= 10, "only {given_up} reads were given up on while the engine was at work");

@@ -60,7 +60,8 @@ async fn the_printed_statements_and_the_documented_rights_suffice() {
 
     for step in MySqlStore::migrations() {
         // As the command line sends it: statement by statement, without comments.
-        let code: String = step.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join("\n");
+        let code: String =
+            step.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join("\n");
         for statement in code.split(';').filter(|statement| !statement.trim().is_empty()) {
             db.query_drop(statement).await.unwrap();
         }
@@ -90,7 +91,8 @@ async fn the_printed_statements_and_the_documented_rights_suffice() {
 
     // The bug: a right that was taken while the program ran was the application's mistake, HTTP's 500. It is an outage.
     db.query_drop(format!("REVOKE SELECT ON {name}.cloakroom_session FROM '{user}'")).await.unwrap();
-    let error = sessions.store().load(cloakroom::SessionId::from_bytes([1; 16]), sessions.now()).await.unwrap_err();
+    let error =
+        sessions.store().load(cloakroom::SessionId::from_bytes([1; 16]), sessions.now()).await.unwrap_err();
     assert!(error.is_unavailable(), "{error:?}");
     db.query_drop(format!("DROP USER '{user}'")).await.unwrap();
 }

@@ -70,14 +70,18 @@ async fn connections_that_were_closed_while_idle_cost_no_reader_an_error() {
 async fn a_black_hole_holds_connections_for_two_seconds_and_no_longer() {
     let server = MariaDb::start();
     let proxy = Proxy::start(server.address());
-    let store = Arc::new(MySqlStore::connect(&format!("{}?connections=4", server.url_at(proxy.address()))).await.unwrap());
+    let store = Arc::new(
+        MySqlStore::connect(&format!("{}?connections=4", server.url_at(proxy.address()))).await.unwrap(),
+    );
     let record = session(1);
     create(&store, &record).await;
     proxy.hang();
     let calls: Vec<_> = (0..12)
         .map(|_| {
             let (store, id) = (Arc::clone(&store), record.id);
-            tokio::spawn(async move { timeout(Duration::from_millis(300), store.load(id, NOW)).await.is_err() })
+            tokio::spawn(
+                async move { timeout(Duration::from_millis(300), store.load(id, NOW)).await.is_err() },
+            )
         })
         .collect();
     for call in calls {
@@ -127,7 +131,8 @@ async fn closing_waits_for_what_was_accepted() {
 async fn a_server_that_was_made_a_replica_is_left() {
     let server = MariaDb::start();
     drop(MySqlStore::connect(&server.url()).await.unwrap());
-    let mut admin = Conn::new(Opts::from_url(&format!("{}?prefer_socket=false", server.url())).unwrap()).await.unwrap();
+    let mut admin =
+        Conn::new(Opts::from_url(&format!("{}?prefer_socket=false", server.url())).unwrap()).await.unwrap();
     admin.query_drop("CREATE USER shop IDENTIFIED BY 'secret'").await.unwrap();
     admin.query_drop("GRANT SELECT, INSERT, UPDATE, DELETE ON cloakroom.* TO shop").await.unwrap();
     let url = server.url().replace("root@", "shop:secret@") + "?migrate=false";

@@ -17,11 +17,15 @@ async fn an_encrypted_connection_is_to_whom_the_authority_vouches_for() {
     ]);
     let local = server.url().replace("127.0.0.1", "localhost");
     for url in [&server.url(), &local] {
-        let store =
-            MySqlStore::connect(&format!("{url}?sslmode=verify&ca={}", certificates.authority())).await.unwrap();
+        let store = MySqlStore::connect(&format!("{url}?sslmode=verify&ca={}", certificates.authority()))
+            .await
+            .unwrap();
         if url == &local {
             create(&store, &session(1)).await;
-            assert!(matches!(store.load(session(1).id, T0).await.unwrap(), cloakroom::store::Loaded::Found(_)));
+            assert!(matches!(
+                store.load(session(1).id, T0).await.unwrap(),
+                cloakroom::store::Loaded::Found(_)
+            ));
         }
         let findings = store.diagnose(T0).await.unwrap();
         let encryption = findings.iter().find(|finding| finding.subject == "encryption").unwrap();
@@ -38,6 +42,9 @@ async fn an_encrypted_connection_is_to_whom_the_authority_vouches_for() {
     }
     let plain = MariaDb::start();
     let url = format!("{}?sslmode=verify&ca={}", plain.url(), certificates.authority());
-    assert!(MySqlStore::connect(&url).await.is_err(), "a server without encryption was spoken to in the clear");
+    assert!(
+        MySqlStore::connect(&url).await.is_err(),
+        "a server without encryption was spoken to in the clear"
+    );
     assert!(plain.address().port() != 0);
 }

@@ -23,7 +23,8 @@ fn find<'a>(findings: &'a [Finding], subject: &str) -> &'a Finding {
 fn a_server_that_is_well_has_no_problems() {
     run(async {
         let durable = Redis::start_durable();
-        for url in [with_prefix(&durable.url(), &prefix()), with_prefix(&shared::<RedisCluster>(), &prefix())] {
+        for url in [with_prefix(&durable.url(), &prefix()), with_prefix(&shared::<RedisCluster>(), &prefix())]
+        {
             let findings = examined(&url).await;
             assert!(findings.iter().all(|finding| finding.severity < Severity::Problem), "{findings:?}");
         }
@@ -62,7 +63,9 @@ fn commands_that_the_user_may_not_run_are_named() {
         let mut connection = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
         let all = "+mget +get +evalsha +eval +set +setrange +getrange +exists +pttl +pexpire +zadd +zrangebylex +zrem \
                    +time +info +ping +client";
-        for (name, taken, missing) in [("ann", "", ""), ("bob", "-evalsha", "EVALSHA"), ("eve", "-zrem", "ZREM")] {
+        for (name, taken, missing) in
+            [("ann", "", ""), ("bob", "-evalsha", "EVALSHA"), ("eve", "-zrem", "ZREM")]
+        {
             let mut command = redis::cmd("ACL");
             command.arg("SETUSER").arg(name).arg("on").arg(">secret").arg("~shop:*").arg("resetchannels");
             for rule in all.split_whitespace().chain(taken.split_whitespace()) {
@@ -73,7 +76,10 @@ fn commands_that_the_user_may_not_run_are_named() {
             let findings = examined(&with_prefix(&url, "shop:")).await;
             let finding = find(&findings, "permissions");
             let is_fine = finding.severity == Severity::Fine;
-            assert!(is_fine == missing.is_empty() && finding.message.contains(missing), "{name}: {finding:?}");
+            assert!(
+                is_fine == missing.is_empty() && finding.message.contains(missing),
+                "{name}: {finding:?}"
+            );
         }
         let left: Vec<String> = redis::cmd("KEYS").arg("shop:*probe*").query(&mut connection).unwrap();
         for key in left {

@@ -114,7 +114,9 @@ fn a_password_that_the_server_repeats_is_not_told() {
         let (listener, address) = fake::listener();
         fake::serve(listener, |words| {
             Some(match &*words[0] {
-                "AUTH" => format!("-ERR unknown command 'AUTH', with args beginning with: '{}' \r\n", words[1]),
+                "AUTH" => {
+                    format!("-ERR unknown command 'AUTH', with args beginning with: '{}' \r\n", words[1])
+                }
                 "INFO" => fake::info("7.2.0", false),
                 _ => "+OK\r\n".to_owned(),
             })
