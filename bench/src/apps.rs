@@ -196,17 +196,17 @@ pub fn cookie_header(pair: &str) -> HeaderValue {
 }
 
 /// Name and value of a `Set-Cookie` header.
-fn pair(set_cookie: &HeaderValue) -> HeaderValue {
+pub fn pair(set_cookie: &HeaderValue) -> HeaderValue {
     let text = set_cookie.to_str().expect("cookies are ASCII");
     let pair = text.split(';').next().unwrap_or_default();
     HeaderValue::from_str(pair).expect("it was in a header")
 }
 
-async fn untouched() -> &'static str {
+pub async fn untouched() -> &'static str {
     "ok"
 }
 
-async fn login(session: cloakroom_tower::Session) -> Result<(), Problem> {
+pub async fn login(session: cloakroom_tower::Session) -> Result<(), Problem> {
     session.login(Subject::new(USER_ID).map_err(cloakroom::Error::from)?)?;
     session.insert(USER, &USER_ID.to_owned())?;
     session.insert(ROLES, &vec!["user".to_owned()])?;
@@ -215,11 +215,11 @@ async fn login(session: cloakroom_tower::Session) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn read(session: cloakroom_tower::Session) -> Result<(StatusCode, &'static str), Problem> {
+pub async fn read(session: cloakroom_tower::Session) -> Result<(StatusCode, &'static str), Problem> {
     Ok(answer(session.get(USER)?.as_deref()))
 }
 
-async fn write(session: cloakroom_tower::Session) -> Result<&'static str, Problem> {
+pub async fn write(session: cloakroom_tower::Session) -> Result<&'static str, Problem> {
     session.update(HITS, |hits| *hits += 1)?;
     Ok("ok")
 }

@@ -9,11 +9,14 @@ pub mod counted;
 pub mod figures;
 pub mod machine;
 pub mod memory;
+pub mod peer;
 pub mod population;
 pub mod request;
 pub mod scaling;
+pub mod sealed;
 pub mod sqlite;
 pub mod steps;
+pub mod stores;
 pub mod table;
 
 /// A runtime on this thread alone, as each of the measurements uses.

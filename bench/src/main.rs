@@ -5,7 +5,7 @@ use side_by_side::{
     apps::Case,
     machine, memory,
     population::{Kind, Shape},
-    request, scaling, sqlite, steps,
+    request, scaling, sealed, sqlite, steps, stores,
 };
 
 #[derive(Parser)]
@@ -54,6 +54,21 @@ enum What {
         #[arg(long, default_value_t = 2.0)]
         seconds: f64,
     },
+    /// What sealed cookies cost, and how soon a revocation holds everywhere.
+    Sealed {
+        #[arg(long, default_value_t = 2_000)]
+        rounds: usize,
+        /// Logouts whose way to another node is timed.
+        #[arg(long, default_value_t = 1_000)]
+        tries: usize,
+    },
+    /// Reads a second from stores with an engine behind them.
+    Stores {
+        #[arg(long, default_value_t = 7)]
+        rounds: usize,
+        #[arg(long, default_value_t = 1.0)]
+        seconds: f64,
+    },
     /// Everything, in shorter rounds.
     All,
     /// Only so many requests of one case, for a profiler.
@@ -76,11 +91,15 @@ fn main() {
         }
         What::Steps { rounds } => steps::run(rounds),
         What::Sqlite { rounds, seconds } => sqlite::run(rounds, seconds),
+        What::Sealed { rounds, tries } => sealed::run(rounds, tries),
+        What::Stores { rounds, seconds } => stores::run(rounds, seconds),
         What::All => {
             request::run(&request::Effort { rounds: 200, requests: 2_000 });
             memory::run(1_000_000, 2);
             scaling::run(1_000_000, &scaling::Effort { rounds: 15, requests: 40_000 });
             sqlite::run(5, 2.0);
+            sealed::run(500, 200);
+            stores::run(5, 1.0);
         }
         What::RequestOnce { case, requests } => request::once(case, requests),
         What::MemoryOnce { kind, shape, sessions } => memory::once(kind, shape, sessions),

@@ -1,4 +1,4 @@
-//! Durable changes a second from 64 tasks, beside one transaction for each write.
+//! Durable changes a second from 64 tasks, beside the peer's SQLite store and beside one transaction for each write.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,6 +16,7 @@ use rusqlite::{Connection, params};
 use crate::{
     apps::{CSRF_TOKEN, USER_ID},
     figures::{Figures, group},
+    peer::{self, Peer},
     table::Table,
 };
 
@@ -25,28 +26,49 @@ const BOUND: f64 = 5.0;
 
 /// Rounds in turns, each of both for so long.
 pub fn run(rounds: usize, seconds: f64) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let folder = Folder::new();
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut ours, mut single, mut peers) = (Vec::new(), Vec::new(), Vec::new());
+    peer::build();
+    let mut peer = Peer::start("sqlite", &folder.0.join("peer.db").display().to_string());
     runtime.block_on(async {
         let sessions = Visitors::new(&folder.0.join("cloakroom.db")).await;
-        let single = Single::new(&folder.0.join("single.db"));
+        let transactions = Single::new(&folder.0.join("single.db"));
         for _ in 0..rounds {
             ours.push(sessions.round(seconds).await);
-            theirs.push(single.round(seconds).await);
+            single.push(transactions.round(seconds).await);
+            peers.push(peer.writes_per_second(seconds));
         }
     });
-    let ratio = Figures::new(ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs));
-    let (ours, theirs) = (Figures::new(ours), Figures::new(theirs));
-    println!("## Durable changes in SQLite, {TASKS} tasks\n\n{rounds} rounds of {seconds} s each, in turns, on one disk.\n");
+    let times = |others: &[f64]| Figures::new(ours.iter().zip(others).map(|(ours, others)| ours / others));
+    let (of_single, of_peer) = (times(&single), times(&peers));
+    println!(
+        "## Durable changes in SQLite, {TASKS} tasks\n\n{rounds} rounds of {seconds} s each, in turns, on one disk.\n"
+    );
     let mut table = Table::new(["changes a second", "median", "least", "most"]);
     let whole = |figure: f64| group(figure.round() as i64);
-    for (name, figures) in [("Cloakroom, a whole request's change", &ours), ("one transaction a write", &theirs)] {
+    let rows = [
+        ("Cloakroom, a whole request's change", &ours),
+        ("one transaction a write", &single),
+        ("tower-sessions' SQLite store", &peers),
+    ];
+    for (name, figures) in rows {
+        let figures = Figures::new(figures.iter().copied());
         table.row([name.to_owned(), whole(figures.median()), whole(figures.min()), whole(figures.max())]);
     }
-    println!("{table}\n- Cloakroom stores {} times as many, round by round", ratio.ratio());
-    let verdict = if ratio.median() >= BOUND { "holds" } else { "MISSED" };
-    println!("- {verdict}: at least {BOUND} times those of one transaction a write\n");
+    println!("{table}");
+    for (ratio, what) in [(of_single, "one transaction a write"), (of_peer, "tower-sessions' SQLite store")] {
+        let verdict = if ratio.median() >= BOUND { "holds" } else { "MISSED" };
+        println!(
+            "- {verdict}: at least {BOUND} times those of {what}: {} times, round by round",
+            ratio.ratio()
+        );
+    }
+    println!();
 }
 
 /// Each task is a visitor: it loads its session, counts, and commits.

@@ -5,10 +5,21 @@
 use std::process::ExitCode;
 
 use crate::process;
+use crate::tools;
 use crate::workspace::Workspace;
 
+/// What is measured on real engines.
+const ON_ENGINES: [&str; 3] = ["sealed", "stores", "all"];
+
+/// Programs that only tests drive.
+const NOT_MEASURED: [&str; 3] = ["chromium", "dynamodb", "memcached"];
+
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode, String> {
-    let status = process::cargo(&workspace.root)
+    let mut command = process::cargo(&workspace.root);
+    if arguments.iter().any(|argument| ON_ENGINES.contains(&argument.as_str())) {
+        tools::prepare(&workspace.root, &NOT_MEASURED.map(str::to_owned))?.apply(&mut command);
+    }
+    let status = command
         .args(["run", "--release", "--manifest-path", "bench/Cargo.toml", "--"])
         .args(arguments)
         .status()

@@ -35,8 +35,8 @@ const NO_MIGRATIONS: fn() -> &'static [&'static str] = || &[];
 
 pub(crate) const ALL: &[Kind] = &[
     Kind { schemes: &["memory"], form: "memory:", feature: "", driver: Some(MEMORY) },
-    Kind { schemes: &["dynamodb"], form: "dynamodb://TABLE", feature: "dynamodb", driver: DYNAMODB_IF_BUILT },
     Kind { schemes: &["sqlite"], form: "sqlite:PATH", feature: "sqlite", driver: SQLITE_IF_BUILT },
+    Kind { schemes: &["dynamodb"], form: "dynamodb://TABLE", feature: "dynamodb", driver: DYNAMODB_IF_BUILT },
     Kind {
         schemes: &["sealed"],
         form: "sealed:?keys=FILE&revocations=URL",

@@ -1,5 +1,6 @@
 //! Cloakroom on real storage engines, end to end: engines that hang and die, answers that get lost, several processes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
+#![allow(clippy::print_stdout, reason = "what was measured stands in the test's output")]
 
 #[path = "../e2e/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the other tests use the rest")]

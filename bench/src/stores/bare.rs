@@ -1,0 +1,62 @@
+//! The least that a read of a session could be: one value by its key, through the client that the store uses.
+
+use std::sync::Arc;
+
+use mysql_async::prelude::Queryable as _;
+
+use crate::stores::{Read, SESSIONS};
+
+/// About as long as a stored session of these measurements.
+const VALUE: [u8; 240] = [b'x'; 240];
+
+/// GET.
+pub(super) async fn redis(url: &str) -> Read {
+    let client = redis::Client::open(url).expect("the URL is an engine's");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("the engine was started");
+    for number in 0..SESSIONS {
+        let mut set = redis::cmd("SET");
+        set.arg(key(number)).arg(&VALUE[..]);
+        set.query_async::<()>(&mut connection).await.expect("the engine stores");
+    }
+    Arc::new(move |number| {
+        let mut connection = connection.clone();
+        Box::pin(async move {
+            let get = redis::cmd("GET").arg(key(number)).query_async::<Vec<u8>>(&mut connection).await;
+            assert_eq!(get.expect("the engine answers").len(), VALUE.len());
+        })
+    })
+}
+
+/// SELECT by the primary key, on as many connections as the store opens.
+pub(super) async fn mysql(url: &str) -> Read {
+    let options = mysql_async::Opts::from_url(url).expect("the URL is an engine's");
+    let constraints = mysql_async::PoolConstraints::new(1, 16).expect("1 is less than 16");
+    let pool_options = mysql_async::PoolOpts::default().with_constraints(constraints);
+    let options = mysql_async::OptsBuilder::from_opts(options).pool_opts(pool_options);
+    let pool = mysql_async::Pool::new(options);
+    let mut connection = pool.get_conn().await.expect("the engine was started");
+    connection
+        .query_drop("CREATE TABLE bare (id VARBINARY(32) PRIMARY KEY, value BLOB NOT NULL) ENGINE = InnoDB")
+        .await
+        .expect("a new database takes a table");
+    for number in 0..SESSIONS {
+        let row = (key(number), &VALUE[..]);
+        connection.exec_drop("INSERT INTO bare VALUES (?, ?)", row).await.expect("the engine stores");
+    }
+    drop(connection);
+    Arc::new(move |number| {
+        let pool = pool.clone();
+        Box::pin(async move {
+            let mut connection = pool.get_conn().await.expect("the engine answers");
+            let select = "SELECT value FROM bare WHERE id = ?";
+            let value: Option<Vec<u8>> =
+                connection.exec_first(select, (key(number),)).await.expect("it answers");
+            assert_eq!(value.map(|value| value.len()), Some(VALUE.len()));
+        })
+    })
+}
+
+/// As long as a session's key is.
+fn key(number: usize) -> String {
+    format!("cloakroom:s:{number:022}")
+}
