@@ -31,10 +31,10 @@ fn an_encrypted_connection_is_to_whom_the_authority_vouches_for() {
             create(&store, &record).await;
             assert!(is_alive(&store, &record).await);
             let findings = store.diagnose(cloakroom::Timestamp::ZERO).await.unwrap();
-            let is_told = |finding: &&cloakroom::store::Finding| {
-                finding.subject == "encryption" && finding.severity == Severity::Fine
-            };
-            assert!(findings.iter().find(is_told).is_some(), "{findings:?}");
+            let is_told = findings
+                .iter()
+                .any(|finding| finding.subject == "encryption" && finding.severity == Severity::Fine);
+            assert!(is_told, "{findings:?}");
         }
         let other = Certificates::new();
         for url in [
