@@ -44,7 +44,8 @@ impl Address {
             .strip_prefix("mysql://")
             .or_else(|| url.strip_prefix("mariadb://"))
             .ok_or_else(|| wrong("a MySQL store's URL starts with mysql:// or mariadb://"))?;
-        let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
+        let (place, told) = rest.split_once('?').unwrap_or((rest, ""));
+        let told = Options::read(told)?;
         let (authority, database) =
             place.split_once('/').ok_or_else(|| wrong("the URL names no database"))?;
         let (user_info, host) = authority.rsplit_once('@').unwrap_or(("", authority));
@@ -71,76 +72,95 @@ impl Address {
             .tcp_keepalive(Some(Duration::from_secs(30)))
             .client_found_rows(true)
             .setup(SETUP.to_vec());
-        let (mut connections, mut migrates, mut tls) = (CONNECTIONS, true, Tls::default());
-        let mut given = Vec::new();
-        for option in options.split('&').filter(|option| !option.is_empty()) {
-            let (name, value) = option.split_once('=').unwrap_or((option, ""));
-            let value = text(value)?;
-            if given.contains(&name) {
-                return Err(Error::invalid("an option is given twice in the MySQL store's URL"));
-            }
-            given.push(name);
-            match (name, value.as_str()) {
-                ("connections", count) => {
-                    let count = count.parse().ok().filter(|count| (1..=CONNECTIONS_MAX).contains(count));
-                    connections = count.ok_or_else(|| {
-                        Error::invalid(format!("`connections` is a number from 1 to {CONNECTIONS_MAX}"))
-                    })?;
-                }
-                ("migrate", "true") => migrates = true,
-                ("migrate", "false") => migrates = false,
-                ("migrate", _) => return Err(Error::invalid("`migrate` is `true` or `false`")),
-                ("socket", path) if path.starts_with('/') => {
-                    builder = builder.socket(Some(path)).prefer_socket(true)
-                }
-                ("sslmode", "disable") => tls.is_wanted = false,
-                ("sslmode", "verify") => tls.is_wanted = true,
-                ("sslmode", _) => {
-                    return Err(Error::invalid(
-                        "`sslmode` is `disable`, or `verify`: to encrypt without knowing for whom keeps nobody out",
-                    ));
-                }
-                ("ca", file) if !file.is_empty() => tls.authority = Some(file.to_owned()),
-                _ => {
-                    return Err(Error::invalid(
-                        "a MySQL store's URL has the options connections, migrate, socket, sslmode and ca",
-                    ));
-                }
-            }
+        if let Some(path) = &told.socket {
+            builder = builder.socket(Some(path)).prefer_socket(true);
         }
-        let is_near = given.contains(&"socket") || is_loopback;
-        let privacy = if tls.is_wanted || is_near { Privacy::Kept } else { Privacy::None };
-        let options = tls.apply(builder)?.into();
+        let is_near = told.socket.is_some() || is_loopback;
+        let privacy = if told.is_encrypted || is_near { Privacy::Kept } else { Privacy::None };
+        let options = told.encrypt(builder)?.into();
+        let Options { connections, migrates, .. } = told;
         Ok(Self { options, connections, migrates, privacy, shown })
     }
 }
 
-#[derive(Default)]
-struct Tls {
-    is_wanted: bool,
+/// What stands behind the question mark.
+struct Options {
+    connections: u32,
+    migrates: bool,
+    socket: Option<String>,
+    is_encrypted: bool,
     authority: Option<String>,
 }
 
-impl Tls {
+impl Options {
+    fn read(text: &str) -> Result<Self, Error> {
+        let mut options = Self {
+            connections: CONNECTIONS,
+            migrates: true,
+            socket: None,
+            is_encrypted: false,
+            authority: None,
+        };
+        let mut given = Vec::new();
+        for option in text.split('&').filter(|option| !option.is_empty()) {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            if given.contains(&name) {
+                return Err(Error::invalid("an option is given twice in the MySQL store's URL"));
+            }
+            given.push(name);
+            let value = decoded(value).ok_or_else(|| Error::invalid("the MySQL store's URL isn't UTF-8"))?;
+            options.set(name, value)?;
+        }
+        if options.authority.is_some() && !options.is_encrypted {
+            // Who names one believes that there is encryption.
+            return Err(Error::invalid("`ca` is for `sslmode=verify`: add it to the MySQL store's URL"));
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, name: &str, value: String) -> Result<(), Error> {
+        match (name, value.as_str()) {
+            ("connections", count) => {
+                let count = count.parse().ok().filter(|count| (1..=CONNECTIONS_MAX).contains(count));
+                self.connections = count.ok_or_else(|| {
+                    Error::invalid(format!("`connections` is a number from 1 to {CONNECTIONS_MAX}"))
+                })?;
+            }
+            ("migrate", "true") => self.migrates = true,
+            ("migrate", "false") => self.migrates = false,
+            ("migrate", _) => return Err(Error::invalid("`migrate` is `true` or `false`")),
+            ("socket", path) if path.starts_with('/') => self.socket = Some(value),
+            ("sslmode", "disable") => self.is_encrypted = false,
+            ("sslmode", "verify") => self.is_encrypted = true,
+            ("sslmode", _) => {
+                return Err(Error::invalid(
+                    "`sslmode` is `disable`, or `verify`: to encrypt without knowing for whom keeps nobody out",
+                ));
+            }
+            ("ca", file) if !file.is_empty() => self.authority = Some(value),
+            _ => {
+                return Err(Error::invalid(
+                    "a MySQL store's URL has the options connections, migrate, socket, sslmode and ca",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     #[cfg(feature = "tls")]
-    fn apply(self, builder: OptsBuilder) -> Result<OptsBuilder, Error> {
-        if !self.is_wanted {
-            // Who names an authority believes that there is encryption.
-            return if self.authority.is_none() {
-                Ok(builder)
-            } else {
-                Err(Error::invalid("`ca` is for `sslmode=verify`: add it"))
-            };
+    fn encrypt(&self, builder: OptsBuilder) -> Result<OptsBuilder, Error> {
+        if !self.is_encrypted {
+            return Ok(builder);
         }
         // Unless the application has chosen another already. Without any, the client would panic.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let roots = self.authority.into_iter().map(|file| std::path::PathBuf::from(file).into()).collect();
+        let roots = self.authority.iter().map(|file| std::path::PathBuf::from(file).into()).collect();
         Ok(builder.ssl_opts(mysql_async::SslOpts::default().with_root_certs(roots)))
     }
 
     #[cfg(not(feature = "tls"))]
-    fn apply(self, builder: OptsBuilder) -> Result<OptsBuilder, Error> {
-        if self.is_wanted || self.authority.is_some() {
+    fn encrypt(&self, builder: OptsBuilder) -> Result<OptsBuilder, Error> {
+        if self.is_encrypted {
             return Err(Error::invalid(
                 "this program was built without TLS for MySQL: build it with the feature `mysql-tls` (`tls` of \
                  cloakroom-mysql)",
