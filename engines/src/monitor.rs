@@ -32,7 +32,9 @@ impl Monitor {
             let (count, key) = (Arc::clone(&count), key.clone());
             thread::spawn(move || {
                 let asked = lines.filter(|line| line.contains(&key) && !line.contains(" lua] "));
-                asked.for_each(|_| drop(count.fetch_add(1, Ordering::SeqCst)));
+                for _ in asked {
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
             });
         }
         Self(count)

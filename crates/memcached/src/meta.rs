@@ -218,7 +218,10 @@ mod tests {
     fn questions_are_written_as_the_protocol_has_them() {
         assert_eq!(Request::get("k", 7).bytes, b"mg k v c O7\r\n");
         assert_eq!(Request::set("k", b"a\r\nb", 60, If::Free, 7).bytes, b"ms k 4 T60 c O7 ME\r\na\r\nb\r\n");
-        assert_eq!(Request::set("k", b"", 60, If::Unchanged(5), 7).bytes, b"ms k 0 T60 c O7 C5\r\n\r\n");
+        assert_eq!(
+            Request::set("k", b"", 60, If::Unchanged(Number { cas: 5, connected: 1 }), 7).bytes,
+            b"ms k 0 T60 c O7 C5\r\n\r\n"
+        );
         assert_eq!(Request::stats("").bytes, b"stats\r\n");
         assert_eq!(Request::stats("settings").bytes, b"stats settings\r\n");
     }

@@ -1,6 +1,6 @@
 //! A change on its way to the engine, and what the engine says to it.
 
-use cloakroom::{Error, Record, Subject, Timestamp, store::Written};
+use cloakroom::{Error, Record, Timestamp, store::Written};
 
 use crate::{
     RedisStore,

@@ -143,7 +143,11 @@ impl Link {
             let (generation, mut wire) = timeout_at(deadline, self.0.wire()).await.map_err(late)??;
             let waiting = Waiting::on(&self.0, generation, is_cluster);
             let sent = timeout_at(deadline, wire.send(command)).await.map_err(late)?;
-            waiting.answered();
+            // The client of a cluster has a limit of its own, which may come a moment before ours.
+            match &sent.result {
+                Err(error) if error.is_timeout() => drop(waiting),
+                _ => waiting.answered(),
+            }
             if sent.is_redirected {
                 self.0.renew(generation, true);
             }

@@ -158,10 +158,6 @@ impl Wire {
         };
         connection.route_command(command.clone(), RoutingInfo::SingleNode(node)).await?.extract_error()
     }
-
-    pub(crate) fn is_cluster(&self) -> bool {
-        matches!(self, Self::Cluster(_))
-    }
 }
 
 /// Where else a question is to go.

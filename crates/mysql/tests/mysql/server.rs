@@ -21,7 +21,7 @@ async fn loads(store: &MySqlStore) -> bool {
 }
 
 async fn is_found(store: &MySqlStore, record: &Record) -> bool {
-    matches!(store.load(record.id, NOW).await, Ok(Loaded::Found(found)) if *found == *record)
+    matches!(store.load(record.id, NOW).await, Ok(Loaded::Found(found)) if found.id == record.id && found.version == record.version)
 }
 
 /// Of two sessions in turn, so that an answer to another call would be seen.
