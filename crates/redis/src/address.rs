@@ -14,6 +14,7 @@ pub(crate) struct Address {
     pub(crate) login: Login,
     pub(crate) is_encrypted: bool,
     /// The file of the certificates that servers are checked against, in place of the system's.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "without encryption nobody is checked"))]
     pub(crate) authority: Option<PathBuf>,
     pub(crate) db: i64,
     pub(crate) prefix: String,
