@@ -83,9 +83,9 @@ pub(crate) fn run<E: Breakable>() {
         println!("{}: {served} reads served, {given_up} given up at the deadline", E::NAME);
         assert!(served > 100, "only {served} reads were served meanwhile");
         assert!(given_up >= 10, "only {given_up} reads were given up on while the engine was at work");
-        // Those whose client went away reached the engine, and had answers of their own.
-        let reached = proxy.turns() - before;
-        assert!(reached > served + given_up + 1_000, "{reached} readings reached the engine");
+        // Far more than those who waited for an answer: on a connection that many share, several readings are one turn.
+        let turns = proxy.turns() - before;
+        assert!(turns >= 1_000, "readings reached the engine in {turns} turns only");
     });
     proxy.resume();
     thread::sleep(Duration::from_millis(500));
