@@ -97,7 +97,7 @@ impl Visitor {
         let sessions = Sessions::builder(cloakroom::MemoryStore::new()).build().expect("the defaults hold");
         let user_agent = headers(None)[header::USER_AGENT].as_bytes().to_vec();
         let exchange = sessions.begin();
-        let session = exchange.session(std::iter::empty(), Some(&user_agent)).await.expect("memory answers");
+        let session = exchange.session(std::iter::empty(), Some(&*user_agent)).await.expect("memory answers");
         session.login(Subject::new(USER_ID).expect("it is short")).expect("it is open");
         session.insert(USER, &USER_ID.to_owned()).expect("it is small");
         session.insert(HITS, &0).expect("it is small");

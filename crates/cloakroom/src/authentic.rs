@@ -65,13 +65,14 @@ impl Engine {
     /// # Errors
     /// [`Error::is_unavailable`] if this program may not have heard of the record's key yet; [`Error::is_invalid`] if
     /// the record was stored with a key ring and these sessions have none.
-    pub(crate) fn believes(&self, record: &Record, now: Timestamp) -> Result<bool, Error> {
+    pub(crate) fn believes(&self, record: &Record) -> Result<bool, Error> {
         let Some(keyed) = &self.keyed else {
             return if record.authority.is_keyed() { Err(without_ring()) } else { Ok(true) };
         };
         let rejection = match keyed.keys().examine(record) {
             Authenticity::Sound => return Ok(true),
-            Authenticity::Unkeyed if now < keyed.unkeyed_until => return Ok(true),
+            // Its next change binds it, for as long as it says: so it mustn't say longer than this time.
+            Authenticity::Unkeyed if record.times.end <= keyed.unkeyed_until => return Ok(true),
             Authenticity::UnknownKey(id) if keyed.ring.may_be_behind(id) => {
                 let message = "a stored session's key isn't in the key ring yet, which is being read again";
                 return Err(Error::unavailable(message, id.to_string()));

@@ -1,65 +1,84 @@
 //! The way of a session that travels in its cookie: opened, decided on as any other, and sealed again.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use cloakroom_core::{
-    Record, Timestamp, Token,
+    Data, Record, Subject, Timestamp, Token,
     carried::{Stamp, settle},
     exchange::{Action, EndReason, Plan, Seat, Standing},
+    policy::CarryOver,
     token::Secret,
 };
 
 use crate::{
-    Error,
-    carrier::{Carrier, Cut, Honour, Opened, Sealed},
+    CoreError, Error,
+    carrier::{Carrier, Change, Cut, CutAnswer, Honour, Opened, SUBJECT_BYTES, Sealed},
     deadline::within,
     event::{EventKind, Rejection},
-    exchange::{Claim, Commit, Outcome, Phase, SetCookie, Shared, State},
+    exchange::{Commit, Outcome, Shared, State},
     sessions::Engine,
 };
-
-/// What a login, a step-up or a rotation adds to the generation, so that no cookie that a slower request issues on
-/// another node meanwhile reaches the least valid one.
-const LEAP: u32 = 1 << 10;
 
 impl Shared {
     /// Opens the first cookie that is honoured.
     pub(crate) fn open_carried<'a>(
         &self,
+        state: &mut State,
         carrier: &dyn Carrier,
-        values: impl Iterator<Item = &'a [u8]>,
-        user_agent: Option<&[u8]>,
+        headers: impl Iterator<Item = &'a [u8]>,
+        user_agent: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), Error> {
+        let cookie = &self.engine.cookie;
+        if carrier.parts_max() == 1 {
+            let values = cookie.values(headers).map(Cow::Borrowed);
+            return self.open_values(state, carrier, values, user_agent);
+        }
+        let headers: Vec<_> = headers.collect();
+        let parts = cookie.parts(headers.iter().copied());
+        state.parts = parts.count();
+        let values = cookie.values(headers.iter().copied()).filter_map(|first| parts.join(first));
+        self.open_values(state, carrier, values.map(Cow::Owned), user_agent)
+    }
+
+    fn open_values<'a>(
+        &self,
+        state: &mut State,
+        carrier: &dyn Carrier,
+        values: impl Iterator<Item = Cow<'a, [u8]>>,
+        user_agent: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<(), Error> {
         let now = self.engine.now();
-        let (mut claim, mut stamp, mut is_fading) = (Claim::default(), Stamp::default(), false);
         for value in values {
-            let opened = carrier.open(value, now).inspect_err(|error| self.engine.tell_failure(error))?;
-            let (record, found, honour) = match opened {
+            let opened = carrier.open(&value, now).inspect_err(|error| self.engine.tell_failure(error))?;
+            let (record, stamp, honour) = match opened {
                 Opened::Rejected(rejection) => {
                     self.engine.tell(EventKind::Rejected(rejection), None, None);
                     continue;
                 }
-                Opened::Session(record, found, honour) => (record, found, honour),
+                Opened::Session(record, stamp, honour) => (record, stamp, honour),
             };
             let token = token_of(&record);
-            if claim.is_settled_by(self.stands(record, honour), token) {
-                (stamp, is_fading) = at_least(found, honour);
-                break;
+            match self.stands(record, honour) {
+                Standing::Held { record, seat } => {
+                    state.claim.hold(record, seat, &token);
+                    (state.stamp, state.is_fading) = followed(stamp, honour);
+                    break;
+                }
+                standing => state.claim.take(standing, &token),
             }
         }
-        self.open(claim, user_agent, now, stamp);
-        self.state.lock().is_fading = is_fading;
+        self.open(state, user_agent, now);
         Ok(())
     }
 
     /// For a handle that goes on after its response's head: whether the session it began with is still honoured.
     pub(crate) fn recheck_carried(&self, carrier: &dyn Carrier) -> Result<(), Error> {
         let mut state = self.state.lock();
-        if let Standing::Held { record, .. } = &state.standing {
+        if let Standing::Held { record, .. } = &state.claim.standing {
             let honour = carrier.honour(record, state.stamp, self.engine.now())?;
-            state.standing = self.stands(Arc::clone(record), honour);
+            state.claim.standing = self.stands(Arc::clone(record), honour);
         }
-        (state.phase, state.loaded_at) = (Phase::Open, self.engine.now());
+        state.loaded_at = self.engine.now();
         Ok(())
     }
 
@@ -67,7 +86,7 @@ impl Shared {
         let (rejection, standing) = match honour {
             Honour::Full | Honour::Fading(_) => return Standing::Held { record, seat: Seat::Current },
             Honour::Superseded => (Rejection::Superseded, Standing::Superseded),
-            Honour::Ended => (Rejection::Ended, Standing::Ended),
+            Honour::Ended | Honour::Absent => (Rejection::Ended, Standing::Ended),
         };
         self.engine.tell(EventKind::Rejected(rejection), Some(record.id), record.subject.as_ref());
         standing
@@ -76,7 +95,7 @@ impl Shared {
     /// Commits a request whose session travels in its cookie. Most changes wait for nobody.
     pub(crate) fn commit_carried(&self, state: &mut State, now: Timestamp, plan: Plan) -> Commit {
         let Some(carrier) = self.engine.store.carrier() else { return Commit::done(Err(Error::degraded())) };
-        let began = match &state.standing {
+        let began = match &state.claim.standing {
             Standing::Held { record, .. } => Some(Arc::clone(record)),
             _ => None,
         };
@@ -88,22 +107,39 @@ impl Shared {
             began,
             stamp: state.stamp,
             is_fading: state.is_fading,
+            parts: state.parts,
             moves_authority: state.intent.moves_authority(),
-            is_immediate: state.intent.login.is_some(),
+            is_login: state.intent.login.is_some(),
         };
         match carrying.at_once(carrier, plan) {
-            // Noted activity is housekeeping: it never fails a request that only reads.
             Ok(Next::Done(outcome)) => Commit::done(Ok(outcome)),
+            // Noted activity is housekeeping: it never fails a request that only reads.
             Err(_) if is_reading => Commit::done(Ok(Outcome::unchanged())),
             Err(error) => Commit::done(Err(error)),
-            Ok(Next::Cut(cut, then)) => Commit::running(async move {
+            Ok(next) => Commit::running(async move {
                 let engine = Arc::clone(&carrying.engine);
                 let (deadline, kind) = (engine.deadline, engine.store.kind());
-                let cutting = carrying.cut_then(cut, then);
-                within(deadline, kind, cutting).await.inspect_err(|error| engine.tell_failure(error))
+                let waiting = carrying.later(next);
+                within(deadline, kind, waiting).await.inspect_err(|error| {
+                    if error.is_unavailable() {
+                        engine.tell_failure(error);
+                    }
+                })
             }),
         }
     }
+}
+
+/// Whether a login leaves room for the data that stays: the handler is told, and not the response.
+pub(crate) fn check_room(data: Option<Data>, subject: &Subject, engine: &Engine) -> Result<(), Error> {
+    let stays = data.filter(|_| engine.policy.carry_over == CarryOver::All).unwrap_or_default();
+    let room = engine.data_bytes_max.saturating_sub(subject.as_str().len().saturating_sub(SUBJECT_BYTES));
+    let bytes = stays.as_bytes().len();
+    if bytes > room {
+        let entries = stays.iter().map(|(name, value)| (name, value.len()));
+        return Err(CoreError::too_large(bytes, room, entries).into());
+    }
+    Ok(())
 }
 
 /// The secret is in none of these cookies; what stands for it grants nothing.
@@ -111,13 +147,11 @@ fn token_of(record: &Record) -> Token {
     Token::new(record.id, Secret::from_bytes([0; 16]))
 }
 
-/// The stamp, such that the next cookie has at least the generation that is asked for; and whether one is.
-fn at_least(stamp: Stamp, honour: Honour) -> (Stamp, bool) {
+/// The stamp that the next cookie follows from; and whether one is to be issued in this one's place.
+fn followed(stamp: Stamp, honour: Honour) -> (Stamp, bool) {
     match honour {
-        Honour::Fading(least) => {
-            (Stamp { generation: stamp.generation.max(least.saturating_sub(1)), ..stamp }, true)
-        }
-        Honour::Full | Honour::Superseded | Honour::Ended => (stamp, false),
+        Honour::Fading(line) => (Stamp { line, ..stamp }, true),
+        Honour::Full | Honour::Superseded | Honour::Ended | Honour::Absent => (stamp, false),
     }
 }
 
@@ -129,21 +163,25 @@ struct Carrying {
     began: Option<Arc<Record>>,
     stamp: Stamp,
     is_fading: bool,
+    /// How many cookies the browser has of the session.
+    parts: usize,
     moves_authority: bool,
     /// Whether older cookies lose their authority at once, and not after a grace.
-    is_immediate: bool,
+    is_login: bool,
 }
 
 enum Next {
     Done(Outcome),
     /// Older cookies are to be refused first.
     Cut(Cut, Then),
+    /// A login begins a session: what was revoked until now is to be known first.
+    LogIn(Arc<Record>),
 }
 
 /// What follows a cut.
 enum Then {
     Clear(EndReason),
-    Issue(Box<Record>),
+    Issue(Arc<Record>),
     /// The session ends, and another begins.
     Begin(EndReason, Box<Record>),
 }
@@ -154,110 +192,132 @@ impl Carrying {
             Action::Nothing if self.is_fading => self.touch(carrier),
             Action::Nothing => Ok(Next::Done(Outcome::unchanged())),
             Action::Unavailable => Err(Error::degraded()),
-            Action::Refuse => self.refuse(),
-            Action::Create(record) => self.begin(carrier, record).map(Next::Done),
+            Action::Refuse => self.refuse().map(Next::Done),
+            Action::Create(record) if record.subject.is_some() => Ok(Next::LogIn(record)),
+            Action::Create(record) => self.begin(carrier, Arc::unwrap_or_clone(record)).map(Next::Done),
             Action::Touch => self.touch(carrier),
-            Action::Replace { record, .. } => self.replace(carrier, record),
-            Action::End(reason) => self.end(carrier, Then::Clear(reason), reason),
+            Action::Replace { record, .. } => self.replace(carrier, Arc::unwrap_or_clone(record)),
+            Action::End(reason) => self.end(carrier, Then::Clear(reason)),
             Action::EndThenCreate(reason, record) => {
-                self.end(carrier, Then::Begin(reason, Box::new(record)), reason)
+                self.end(carrier, Then::Begin(reason, Box::new(Arc::unwrap_or_clone(record))))
             }
         }
     }
 
-    /// The same session in a new cookie, which notes activity.
+    /// The same session in a new cookie, which notes activity. Not over one with changes that this request didn't see.
     fn touch(&mut self, carrier: &dyn Carrier) -> Result<Next, Error> {
         let Some(began) = self.began.clone() else { return Ok(Next::Done(Outcome::unchanged())) };
-        if !self.is_honoured(carrier, &began)? {
+        // One that was issued in the very millisecond may have come before: then who fades is led on, who doesn't waits.
+        let since = self.arrived + Duration::from_millis(self.is_fading.into());
+        if carrier.is_overtaken(began.id, self.stamp, since) || !self.is_honoured(carrier, &began)? {
             return Ok(Next::Done(Outcome::unchanged()));
         }
         let mut record = Record::clone(&began);
         record.times.active = self.now;
-        self.issue(carrier, &record, 1).map(Next::Done)
+        self.issue(carrier, &record).map(Next::Done)
     }
 
     /// Whether a change may still be made: a revocation may have come since the request began.
     fn is_honoured(&mut self, carrier: &dyn Carrier, began: &Record) -> Result<bool, Error> {
         let honour = carrier.honour(began, self.stamp, self.now)?;
-        self.stamp = at_least(self.stamp, honour).0;
+        self.stamp = followed(self.stamp, honour).0;
         Ok(matches!(honour, Honour::Full | Honour::Fading(_)))
     }
 
     fn replace(&mut self, carrier: &dyn Carrier, mut record: Record) -> Result<Next, Error> {
-        let Some(began) = self.began.clone() else { return self.refuse() };
+        let Some(began) = self.began.clone() else { return self.refuse().map(Next::Done) };
         if !self.is_honoured(carrier, &began)? {
-            return self.refuse();
+            return self.refuse().map(Next::Done);
         }
         settle(&mut record, self.now);
-        if !self.moves_authority {
-            let outcome = self.issue(carrier, &record, 1)?;
+        // For as long as a session can be idle, its end is remembered: so a change of that is noted like a rotation.
+        if !self.moves_authority && record.times.idle_s == began.times.idle_s {
+            let outcome = self.issue(carrier, &record)?;
             self.engine.tell(EventKind::Changed, Some(record.id), record.subject.as_ref());
             return Ok(Next::Done(outcome));
         }
-        if self.is_immediate {
-            let Stamp { epoch, list, .. } =
-                carrier.begin(record.id, record.subject.as_ref(), self.arrived, self.now)?;
-            self.stamp = Stamp { epoch, list, ..self.stamp };
-        }
-        let from = if self.is_immediate { self.now } else { self.now + self.engine.policy.grace };
-        let least_generation = Some(self.stamp.generation.saturating_add(LEAP));
-        let cut = Cut { session: record.id, least_generation, from, reason: None };
-        Ok(Next::Cut(cut, Then::Issue(Box::new(record))))
+        carrier.check(&record, self.stamp)?;
+        let from = (!self.is_login).then(|| self.now + self.engine.policy.grace);
+        let record = Arc::new(record);
+        let change = Change::Move { from, record: Arc::clone(&record), arrived: self.arrived };
+        Ok(Next::Cut(Cut { session: began, stamp: self.stamp, change }, Then::Issue(record)))
     }
 
-    fn end(&mut self, carrier: &dyn Carrier, then: Then, reason: EndReason) -> Result<Next, Error> {
-        let Some(began) = self.began.clone() else { return self.refuse() };
+    fn end(&mut self, carrier: &dyn Carrier, mut then: Then) -> Result<Next, Error> {
+        let Some(began) = self.began.clone() else { return self.refuse().map(Next::Done) };
         match carrier.honour(&began, self.stamp, self.now)? {
             Honour::Full | Honour::Fading(_) => {}
-            // An end counts as done.
-            Honour::Ended if matches!(then, Then::Clear(_)) => return Ok(Next::Done(Outcome::unchanged())),
-            Honour::Superseded | Honour::Ended => return self.refuse(),
+            Honour::Superseded => return self.refuse().map(Next::Done),
+            Honour::Ended | Honour::Absent => return self.ended(&then).map(Next::Done),
         }
-        let cut = Cut { session: began.id, least_generation: None, from: self.now, reason: Some(reason) };
-        Ok(Next::Cut(cut, then))
+        if let Then::Begin(_, record) = &mut then {
+            settle(record, self.now);
+            carrier.check(record, self.stamp)?;
+        }
+        Ok(Next::Cut(Cut { session: began, stamp: self.stamp, change: Change::End }, then))
     }
 
-    async fn cut_then(mut self, cut: Cut, then: Then) -> Result<Outcome, Error> {
+    async fn later(mut self, next: Next) -> Result<Outcome, Error> {
         let engine = Arc::clone(&self.engine);
         let Some(carrier) = engine.store.carrier() else { return Err(Error::degraded()) };
-        carrier.cut(cut, self.now).await?;
-        let subject = self.began.as_ref().and_then(|record| record.subject.clone());
-        let tell_end = |reason| engine.tell(EventKind::Ended(reason), Some(cut.session), subject.as_ref());
+        let (cut, then) = match next {
+            Next::Done(outcome) => return Ok(outcome),
+            Next::LogIn(record) => {
+                carrier.refresh().await?;
+                return self.begin(carrier, Arc::unwrap_or_clone(record));
+            }
+            Next::Cut(cut, then) => (cut, then),
+        };
+        let answer = carrier.cut(cut, self.now).await?;
+        match answer {
+            CutAnswer::Made(stamp) => self.stamp = stamp,
+            CutAnswer::Never => {}
+            CutAnswer::Superseded => return self.refuse(),
+            CutAnswer::Ended => return self.ended(&then),
+        }
+        let tell_end = |reason| {
+            // Of a session that can't be ended, only this browser's cookie goes.
+            if answer != CutAnswer::Never {
+                self.tell(EventKind::Ended(reason));
+            }
+        };
         match then {
             Then::Clear(reason) => {
                 tell_end(reason);
-                Ok(Outcome { set_cookie: Some(SetCookie(engine.cookie.clear())), was_loaded: true })
+                let further = engine.cookie.clear_parts(1, self.parts);
+                let outcome = Outcome::setting([vec![engine.cookie.clear()], further].concat());
+                Ok(Outcome { clear_site_data: engine.clears_site_data(reason), ..outcome })
             }
             Then::Begin(reason, record) => {
                 tell_end(reason);
-                self.begin(carrier, *record)
+                let outcome = self.begin(carrier, *record)?;
+                Ok(Outcome { clear_site_data: engine.clears_site_data(reason), ..outcome })
             }
             Then::Issue(record) => {
-                if self.is_immediate {
-                    // Whoever ended the subject's sessions meanwhile meant this one as well.
-                    let Stamp { epoch, list, .. } =
-                        carrier.begin(record.id, record.subject.as_ref(), self.arrived, self.now)?;
-                    self.stamp = Stamp { epoch, list, ..self.stamp };
-                }
-                let outcome = self.issue(carrier, &record, LEAP)?;
-                let is_authenticated = self.is_immediate || self.began_earlier(&record);
-                let kind = if is_authenticated { EventKind::Authenticated } else { EventKind::Rotated };
-                engine.tell(kind, Some(record.id), record.subject.as_ref());
+                let outcome = self.issue(carrier, &record)?;
+                engine.tell(self.kind_of_move(&record), Some(record.id), record.subject.as_ref());
                 Ok(outcome)
             }
         }
     }
 
-    /// Whether the record was authenticated again since the request began.
-    fn began_earlier(&self, record: &Record) -> bool {
-        self.began.as_ref().is_some_and(|began| began.times.started < record.times.started)
+    fn kind_of_move(&self, record: &Record) -> EventKind {
+        let began_earlier =
+            self.began.as_ref().is_some_and(|began| began.times.started < record.times.started);
+        if self.is_login || began_earlier {
+            EventKind::Authenticated
+        } else if self.moves_authority {
+            EventKind::Rotated
+        } else {
+            EventKind::Changed
+        }
     }
 
     /// A session of its own.
     fn begin(&mut self, carrier: &dyn Carrier, mut record: Record) -> Result<Outcome, Error> {
         settle(&mut record, self.now);
-        self.stamp = carrier.begin(record.id, record.subject.as_ref(), self.arrived, self.now)?;
-        let outcome = self.issue(carrier, &record, 1)?;
+        self.stamp = carrier.begin(record.subject.as_ref(), self.arrived, self.now)?;
+        let outcome = self.issue(carrier, &record)?;
         self.engine.tell(EventKind::Created, Some(record.id), record.subject.as_ref());
         if record.subject.is_some() {
             self.engine.tell(EventKind::Authenticated, Some(record.id), record.subject.as_ref());
@@ -265,27 +325,33 @@ impl Carrying {
         Ok(outcome)
     }
 
-    fn issue(&self, carrier: &dyn Carrier, record: &Record, step: u32) -> Result<Outcome, Error> {
-        let generation = self.stamp.generation.saturating_add(step);
+    fn issue(&self, carrier: &dyn Carrier, record: &Record) -> Result<Outcome, Error> {
+        let generation = self.stamp.generation.saturating_add(1);
         let Sealed { value, is_overwriting } = carrier.seal(record, Stamp { generation, ..self.stamp })?;
         if is_overwriting {
             self.engine.tell(EventKind::Overwritten, Some(record.id), record.subject.as_ref());
         }
-        let cookie = self.engine.cookie.set_sealed(&value, record.times.end.since(self.now));
-        Ok(Outcome { set_cookie: Some(SetCookie(cookie)), was_loaded: true })
+        let max_age = record.times.end.since(self.now);
+        Ok(Outcome::setting(self.engine.cookie.set_parts(&value, self.parts, max_age)))
     }
 
-    fn refuse(&self) -> Result<Next, Error> {
+    /// An end counts as done; what was to follow it doesn't.
+    fn ended(&self, then: &Then) -> Result<Outcome, Error> {
+        if matches!(then, Then::Clear(_)) { Ok(Outcome::unchanged()) } else { self.refuse() }
+    }
+
+    fn refuse(&self) -> Result<Outcome, Error> {
+        self.tell(EventKind::Lost);
+        if self.engine.refuses_lost_changes { Err(Error::lost()) } else { Ok(Outcome::unchanged()) }
+    }
+
+    /// Tells of the session that the request came with.
+    fn tell(&self, kind: EventKind) {
         let record = self.began.as_deref();
         self.engine.tell(
-            EventKind::Lost,
+            kind,
             record.map(|record| record.id),
             record.and_then(|record| record.subject.as_ref()),
         );
-        if self.engine.refuses_lost_changes {
-            Err(Error::lost())
-        } else {
-            Ok(Next::Done(Outcome::unchanged()))
-        }
     }
 }

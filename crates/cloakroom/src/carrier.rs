@@ -10,11 +10,7 @@ use std::sync::Arc;
 pub use cloakroom_core::carried::{FIXED_BYTES_MAX, Stamp, decode, encode, note};
 use cloakroom_core::{Policy, Record, SessionId, Subject, Timestamp};
 
-use crate::{
-    Error,
-    event::Rejection,
-    store::{Answer, EndReason},
-};
+use crate::{Error, event::Rejection, store::Answer};
 
 /// Seals sessions into cookies, and opens them.
 pub trait Carrier: Send + Sync {
@@ -24,7 +20,12 @@ pub trait Carrier: Send + Sync {
     /// [`Error::is_invalid`] for what can't work with this carrier, with a message that says what to change.
     fn bind(&self, cookie_name: &str, policy: &Policy) -> Result<(), Error>;
 
-    /// The most bytes of data that fit into a cookie of this name.
+    /// How many cookies a session is cut over at most; at most [`Parts::MAX`](cloakroom_core::cookie::Parts::MAX).
+    fn parts_max(&self) -> usize {
+        1
+    }
+
+    /// The most bytes of data that fit into cookies of this name.
     fn data_bytes_max(&self, cookie_name: &str) -> usize;
 
     /// The session in a cookie's value.
@@ -39,18 +40,21 @@ pub trait Carrier: Send + Sync {
     /// [`Error::is_unavailable`] where that can't be told at present.
     fn honour(&self, record: &Record, stamp: Stamp, now: Timestamp) -> Result<Honour, Error>;
 
-    /// The stamp of a session that begins, or that belongs to this subject from now on.
+    /// Learns of every revocation until now, wherever it was made: before a login, which must count against those.
+    fn refresh(&self) -> Answer<'_, ()>;
+
+    /// The stamp of a session that begins.
     ///
     /// # Errors
     /// [`Error::is_unavailable`] where that can't be told at present; [`Error::is_lost`] if the subject's sessions were
     /// ended after `arrived`.
-    fn begin(
-        &self,
-        id: SessionId,
-        subject: Option<&Subject>,
-        arrived: Timestamp,
-        now: Timestamp,
-    ) -> Result<Stamp, Error>;
+    fn begin(&self, subject: Option<&Subject>, arrived: Timestamp, now: Timestamp) -> Result<Stamp, Error>;
+
+    /// Whether a session can be sealed, so that it is known before older cookies are refused for it.
+    ///
+    /// # Errors
+    /// Those of [`Carrier::seal`].
+    fn check(&self, record: &Record, stamp: Stamp) -> Result<(), Error>;
 
     /// Seals a session into a cookie's value.
     ///
@@ -58,9 +62,15 @@ pub trait Carrier: Send + Sync {
     /// [`Error::is_too_large`] if browsers would drop the cookie; the message names the largest entries.
     fn seal(&self, record: &Record, stamp: Stamp) -> Result<Sealed, Error>;
 
-    /// Refuses older cookies of a session, on every node.
-    fn cut(&self, cut: Cut, now: Timestamp) -> Answer<'_, ()>;
+    /// Whether a later cookie of the session than this one was issued since a request arrived, as far as is known.
+    fn is_overtaken(&self, id: SessionId, stamp: Stamp, arrived: Timestamp) -> bool;
+
+    /// Refuses older cookies of a session, on every node: if the one that is presented is still honoured.
+    fn cut(&self, cut: Cut, now: Timestamp) -> Answer<'_, CutAnswer>;
 }
+
+/// How many bytes of a subject's name [`Carrier::data_bytes_max`] leaves room for. A longer one takes room from the data.
+pub const SUBJECT_BYTES: usize = 64;
 
 /// What a cookie's value turned out to be.
 #[derive(Debug)]
@@ -76,13 +86,14 @@ pub enum Opened {
 pub enum Honour {
     /// All that it says.
     Full,
-    /// All that it says, for a while: the session's cookies are to be of this generation at least, so this one is to be
-    /// replaced.
-    Fading(u32),
+    /// All that it says, for a while: the session's cookies are to be of this line, so this one is to be replaced.
+    Fading(u64),
     /// Nothing: the session lives on in a newer cookie.
     Superseded,
-    /// Nothing: the session has ended.
+    /// Nothing: the session has ended, a short while ago.
     Ended,
+    /// Nothing: the session has ended so long ago that nothing races with that any more.
+    Absent,
 }
 
 /// A cookie's value, and what was noticed when it was made.
@@ -94,15 +105,42 @@ pub struct Sealed {
     pub is_overwriting: bool,
 }
 
-/// Which cookies of a session are refused from when on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is to become of a session's older cookies.
+#[derive(Clone, Debug)]
 pub struct Cut {
-    /// The session.
-    pub session: SessionId,
-    /// Cookies of a lower generation are refused; `None`: all of them, for the session has ended.
-    pub least_generation: Option<u32>,
-    /// When that begins.
-    pub from: Timestamp,
-    /// Why.
-    pub reason: Option<EndReason>,
+    /// The session, as it was presented.
+    pub session: Arc<Record>,
+    /// The stamp it was presented with.
+    pub stamp: Stamp,
+    /// What becomes of it.
+    pub change: Change,
+}
+
+/// What becomes of a session whose older cookies are refused.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// It ends.
+    End,
+    /// It goes on in newer cookies.
+    Move {
+        /// From when on older ones are refused; `None`: at once.
+        from: Option<Timestamp>,
+        /// As it is from now on.
+        record: Arc<Record>,
+        /// When the request that moves it arrived.
+        arrived: Timestamp,
+    },
+}
+
+/// What came of a [`Cut`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutAnswer {
+    /// It is made. Newer cookies are issued with this stamp.
+    Made(Stamp),
+    /// The presented cookie had lost its authority, to a newer one or to a revocation of all of the subject's sessions.
+    Superseded,
+    /// The session had ended.
+    Ended,
+    /// Nothing is ever taken back: this was asked for when the carrier was set up.
+    Never,
 }

@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    fmt,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,6 +17,12 @@ use crate::Error;
 pub trait Clock: Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Timestamp;
+
+    /// The time a moment ago: never later than now, and never earlier than an earlier answer. It is asked as each
+    /// request arrives, so it should cost next to nothing.
+    fn just_now(&self) -> Timestamp {
+        self.now()
+    }
 }
 
 /// The system's clock.
@@ -28,6 +33,18 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Timestamp::ZERO + since_1970
+    }
+
+    /// The time of the kernel's last tick, some milliseconds ago: reading it takes a fifth of the time, and far less
+    /// on machines whose precise clock needs a system call.
+    #[cfg(target_os = "linux")]
+    fn just_now(&self) -> Timestamp {
+        use nix::time::{ClockId, clock_gettime};
+
+        match clock_gettime(ClockId::CLOCK_REALTIME_COARSE) {
+            Ok(tick) if tick.tv_sec() >= 0 => Timestamp::ZERO + Duration::from(tick),
+            _ => self.now(),
+        }
     }
 }
 
@@ -125,11 +142,5 @@ pub(crate) struct Sources {
 impl Default for Sources {
     fn default() -> Self {
         Self { clock: Box::new(SystemClock), entropy: Box::new(OsEntropy) }
-    }
-}
-
-impl fmt::Debug for Sources {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sources({})", self.clock.now().as_millis())
     }
 }

@@ -3,42 +3,42 @@
 use std::{sync::Arc, time::Duration};
 
 use cloakroom_core::{
-    Record, SessionId, Timestamp, Token, Version,
+    Record, Timestamp, Token,
     exchange::{Action, Circumstances, CookieChange, EndReason, Intent, Plan, Standing, plan},
 };
 
 use crate::{
     Error,
+    change::Change,
     client::Client,
     event::EventKind,
-    exchange::{Outcome, SetCookie, State},
+    exchange::{Outcome, SiteData, State},
     sessions::Engine,
-    store::{Loaded, Tombstone, Written},
+    store::{Loaded, Written},
 };
 
 /// A request's commit: everything it needs, owned, so that it can outlive the request.
 pub(crate) struct Work {
-    engine: Arc<Engine>,
-    arrived: Timestamp,
-    now: Timestamp,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) arrived: Timestamp,
+    pub(crate) now: Timestamp,
     standing: Standing,
     /// The record whose authority the request began under.
     began: Option<Arc<Record>>,
     presented: Option<Token>,
     user_agent: Option<Box<[u8]>>,
-    intent: Intent,
+    pub(crate) intent: Intent,
     /// Whether the record was loaded again since the handler saw it.
     is_fresh: bool,
     /// What the store answered at once to the first change.
-    answered: Option<Result<Written, Error>>,
+    pub(crate) answered: Option<Result<Written, Error>>,
+    /// What the browser is to forget, once the session has ended.
+    clear_site_data: Option<SiteData>,
 }
 
 /// How often a change is planned anew. Only writers in other processes cause more than two, and the deadline comes
 /// first where they are that many.
-const ATTEMPTS_MAX: u32 = 64;
-
-/// How often one store call is made, if it fails.
-const CALLS_MAX: u32 = 3;
+pub(crate) const ATTEMPTS_MAX: u32 = 64;
 
 enum Step {
     Done(Outcome),
@@ -86,13 +86,46 @@ pub(crate) fn decide(
 impl Request<'_> {
     /// What to call the client in a session that begins: what the one before says, or the browser itself.
     fn client(&self) -> Option<Arc<str>> {
-        if self.intent.is_empty() {
+        let begins = !matches!(self.standing, Standing::Held { .. });
+        if !begins && self.intent.login.is_none() && self.intent.end.is_none() {
             return None;
         }
         let told = self.began.and_then(|record| record.client.clone());
         let read =
             || self.user_agent.and_then(Client::from_user_agent).map(|client| client.describe().into());
         told.or_else(read)
+    }
+}
+
+/// A change as it was planned, and what the store answered if it was asked already.
+pub(crate) struct Begun {
+    pub(crate) plan: Plan,
+    pub(crate) answered: Option<Result<Written, Error>>,
+}
+
+/// Stores a plain change without a future, where the store answers at once. Most changes meet no conflict, and a future
+/// with room for all that could go wrong would be the most expensive part of them. Boxed is what is left to do.
+pub(crate) fn replace_at_once(
+    engine: &Engine,
+    standing: &Standing,
+    intent: &Intent,
+    plan: Plan,
+    now: Timestamp,
+) -> Result<Outcome, Box<Begun>> {
+    let (record, stored) = match (&plan.action, standing) {
+        (Action::Replace { record, .. }, Standing::Held { record: stored, .. })
+            if engine.is_immediate && intent.login.is_none() =>
+        {
+            (record, stored)
+        }
+        _ => return Err(Box::new(Begun { plan, answered: None })),
+    };
+    match engine.store.replace(Arc::clone(record), stored.version, now).now() {
+        Ok(Ok(Written::Stored)) => {
+            engine.tell_replaced(intent, stored, record, plan.cookie.is_some());
+            Ok(engine.outcome(plan.cookie))
+        }
+        answered => Err(Box::new(Begun { plan, answered: answered.ok() })),
     }
 }
 
@@ -103,8 +136,9 @@ impl Work {
         now: Timestamp,
         state: &State,
         intent: Intent,
+        answered: Option<Result<Written, Error>>,
     ) -> Self {
-        let began = match &state.standing {
+        let began = match &state.claim.standing {
             Standing::Held { record, .. } => Some(Arc::clone(record)),
             _ => None,
         };
@@ -112,36 +146,15 @@ impl Work {
             engine: Arc::clone(engine),
             arrived,
             now,
-            standing: state.standing.clone(),
+            standing: state.claim.standing.clone(),
             began,
-            presented: state.presented.clone(),
+            presented: state.claim.presented.clone(),
             user_agent: state.user_agent.clone(),
             intent,
             is_fresh: false,
-            answered: None,
+            answered,
+            clear_site_data: None,
         }
-    }
-
-    /// Stores a plain change without a future, where the store answers at once. Most changes meet no conflict, and a
-    /// future with room for all that could go wrong would be the most expensive part of them.
-    pub(crate) fn try_at_once(mut self, plan: Plan) -> Result<Outcome, Box<(Self, Plan)>> {
-        let Plan { action, cookie } = plan;
-        let (record, is_required, stored) = match (action, &self.standing) {
-            (Action::Replace { record, is_required }, Standing::Held { record: stored, .. })
-                if self.engine.store.is_immediate() =>
-            {
-                (Arc::new(record), is_required, Arc::clone(stored))
-            }
-            (action, _) => return Err(Box::new((self, Plan { action, cookie }))),
-        };
-        let answer = self.engine.store.replace(Arc::clone(&record), stored.version, self.now);
-        self.answered = answer.now().ok();
-        if matches!(self.answered, Some(Ok(Written::Stored))) && self.intent.login.is_none() {
-            self.tell_replaced(&stored, &record, cookie.is_some());
-            return Ok(self.outcome(cookie));
-        }
-        let record = Arc::unwrap_or_clone(record);
-        Err(Box::new((self, Plan { action: Action::Replace { record, is_required }, cookie })))
     }
 
     /// Whether the request wants nothing of the session, so that whatever is to be stored can wait for the next one.
@@ -223,8 +236,7 @@ impl Work {
         self.done(cookie)
     }
 
-    async fn create(&mut self, record: Record, cookie: Option<CookieChange>) -> Result<Step, Error> {
-        let record = Arc::new(record);
+    async fn create(&mut self, record: Arc<Record>, cookie: Option<CookieChange>) -> Result<Step, Error> {
         match self.apply(&Change::Create(&record)).await? {
             Written::Stored => {
                 self.engine.tell(EventKind::Created, Some(record.id), record.subject.as_ref());
@@ -238,15 +250,15 @@ impl Work {
 
     async fn replace(
         &mut self,
-        record: Record,
+        record: Arc<Record>,
         is_required: bool,
         cookie: Option<CookieChange>,
     ) -> Result<Step, Error> {
         let Standing::Held { record: stored, .. } = &self.standing else { return Ok(Step::Stale) };
-        let (stored, record) = (Arc::clone(stored), Arc::new(record));
+        let stored = Arc::clone(stored);
         match self.apply(&Change::Replace(&record, stored.version)).await {
             Ok(Written::Stored) => {
-                self.tell_replaced(&stored, &record, cookie.is_some());
+                self.engine.tell_replaced(&self.intent, &stored, &record, cookie.is_some());
                 if self.intent.login.is_some() {
                     Box::pin(self.confirm_login(&record)).await?;
                 }
@@ -256,7 +268,10 @@ impl Work {
             Ok(Written::Gone) => Ok(self.gone()),
             Err(error) if is_required => Err(error),
             // Housekeeping that a later request will do; this one only read.
-            Err(_) => Ok(self.done(None)),
+            Err(error) => {
+                self.engine.tell_failure(&error);
+                Ok(self.done(None))
+            }
         }
     }
 
@@ -267,6 +282,7 @@ impl Work {
         match self.apply(&Change::End(tombstone, record.version)).await? {
             Written::Stored => {
                 self.engine.tell(EventKind::Ended(reason), Some(record.id), record.subject.as_ref());
+                self.clear_site_data = self.engine.clears_site_data(reason);
                 Ok(self.done(cookie))
             }
             Written::Conflict => Ok(Step::Stale),
@@ -275,7 +291,7 @@ impl Work {
     }
 
     /// The second half of an end: from here on, the request is one that came without a session.
-    async fn begin_anew(&mut self, record: Record, cookie: Option<CookieChange>) -> Result<Step, Error> {
+    async fn begin_anew(&mut self, record: Arc<Record>, cookie: Option<CookieChange>) -> Result<Step, Error> {
         self.standing = Standing::Absent;
         self.began = None;
         self.is_fresh = false;
@@ -306,59 +322,15 @@ impl Work {
     }
 
     fn done(&self, cookie: Option<CookieChange>) -> Step {
-        Step::Done(self.outcome(cookie))
-    }
-
-    fn outcome(&self, cookie: Option<CookieChange>) -> Outcome {
-        let set_cookie = cookie.map(|change| {
-            SetCookie(match change {
-                CookieChange::Set(token, max_age) => self.engine.cookie.set(&token, max_age),
-                CookieChange::Clear => self.engine.cookie.clear(),
-            })
-        });
-        Outcome { set_cookie, was_loaded: true }
-    }
-
-    /// A login races with a revocation of all the subject's sessions. The session is the subject's by now: either the
-    /// revocation ended it with the others, or its note is found here, and the session is withdrawn before any cookie is sent.
-    async fn confirm_login(&mut self, record: &Record) -> Result<(), Error> {
-        let Some(subject) = &record.subject else { return Ok(()) };
-        if let Some(revoke) = self.engine.store.revoke() {
-            let noted = revoke.last_revocation(subject, self.now).await;
-            let is_revoked = match &noted {
-                Ok(None) => false,
-                Ok(Some(revocation)) => revocation.at >= self.arrived && revocation.except != Some(record.id),
-                Err(_) => true,
-            };
-            if is_revoked {
-                let tombstone = self.engine.tombstone(record.id, EndReason::Revoked, self.now)?;
-                self.engine.store.end(tombstone, None, self.now).await?;
-                self.engine.tell(EventKind::Ended(EndReason::Revoked), Some(record.id), Some(subject));
-                noted?;
-                return Err(Error::lost());
-            }
-        }
-        self.engine.tell(EventKind::Authenticated, Some(record.id), Some(subject));
-        Ok(())
-    }
-
-    fn tell_replaced(&self, before: &Record, after: &Record, has_cookie: bool) {
-        let tell = |kind| self.engine.tell(kind, Some(after.id), after.subject.as_ref());
-        if before.data != after.data || self.intent.lifetime.is_some() {
-            tell(EventKind::Changed);
-        }
-        if self.intent.step_up {
-            tell(EventKind::Authenticated);
-        } else if has_cookie && self.intent.login.is_none() && self.intent.lifetime.is_none() {
-            tell(EventKind::Rotated);
-        }
+        let outcome = self.engine.outcome(cookie);
+        Step::Done(Outcome { clear_site_data: self.clear_site_data, ..outcome })
     }
 
     async fn reload(&mut self) -> Result<(), Error> {
         let (Some(began), Some(presented)) = (&self.began, &self.presented) else { return Ok(()) };
         let (now, grace) = (self.engine.now(), self.engine.policy.grace);
         self.standing = match self.engine.store.load(began.id, now).await? {
-            Loaded::Found(fresh) if self.engine.believes(&fresh, now)? => {
+            Loaded::Found(fresh) if self.engine.believes(&fresh)? => {
                 let keys = self.engine.authority_keys();
                 Standing::recheck(fresh, began, presented.secret(), keys.as_deref(), grace, now)
             }
@@ -381,88 +353,31 @@ impl Work {
         tokio::time::sleep(Duration::from_micros(u64::from(u16::from_le_bytes(random)) % bound_us)).await;
         Ok(())
     }
-
-    /// Makes one change to the store. A call that fails may have been done all the same: then the stored stamp tells,
-    /// and where it can't, the failure stands and nothing is done twice.
-    async fn apply(&mut self, change: &Change<'_>) -> Result<Written, Error> {
-        let mut failure = None;
-        for _ in 0..CALLS_MAX {
-            let answer = match self.answered.take() {
-                Some(answer) => answer,
-                None => change.call(&self.engine, self.now).await,
-            };
-            match answer {
-                Ok(Written::Stored) => return Ok(Written::Stored),
-                Ok(refused) if failure.is_none() => return Ok(refused),
-                Ok(_) => {}
-                Err(error) => {
-                    self.engine.tell_failure(&error);
-                    failure = Some(error);
-                }
-            }
-            match Box::pin(change.fate(&self.engine, self.now)).await {
-                Fate::Done => return Ok(Written::Stored),
-                Fate::NotDone => {}
-                Fate::Ended => return Ok(Written::Gone),
-                Fate::Unknown => break,
-            }
-        }
-        Err(failure.unwrap_or_else(|| Error::contended(CALLS_MAX)))
-    }
 }
 
-/// One change to the store.
-enum Change<'a> {
-    Create(&'a Arc<Record>),
-    Replace(&'a Arc<Record>, Version),
-    End(Tombstone, Version),
-}
-
-/// What became of a change whose answer was lost.
-enum Fate {
-    Done,
-    NotDone,
-    /// The session has ended since, by somebody else.
-    Ended,
-    /// It was changed since, over our change or without it: that can't be told.
-    Unknown,
-}
-
-impl Change<'_> {
-    async fn call(&self, engine: &Engine, now: Timestamp) -> Result<Written, Error> {
-        match self {
-            Self::Create(record) => engine.store.create(Arc::clone(record), now).await,
-            Self::Replace(record, expected) => engine.store.replace(Arc::clone(record), *expected, now).await,
-            Self::End(tombstone, expected) => engine.store.end(*tombstone, Some(*expected), now).await,
+impl Engine {
+    fn outcome(&self, cookie: Option<CookieChange>) -> Outcome {
+        match cookie {
+            Some(CookieChange::Set(token, max_age)) => Outcome::with_cookie(self.cookie.set(&token, max_age)),
+            Some(CookieChange::Clear) => Outcome::with_cookie(self.cookie.clear()),
+            None => Outcome::unchanged(),
         }
     }
 
-    async fn fate(&self, engine: &Engine, now: Timestamp) -> Fate {
-        let Ok(loaded) = engine.store.load(self.id(), now).await else { return Fate::Unknown };
-        match (self, loaded) {
-            (Self::Create(record) | Self::Replace(record, _), Loaded::Found(stored))
-                if stored.version == record.version =>
-            {
-                Fate::Done
-            }
-            (Self::End(tombstone, _), Loaded::Ended(stored)) if stored.version == tombstone.version => {
-                Fate::Done
-            }
-            (Self::End(..), Loaded::Ended(_)) => Fate::Ended,
-            (Self::Create(_), Loaded::Absent) => Fate::NotDone,
-            (Self::Replace(_, expected) | Self::End(_, expected), Loaded::Found(stored))
-                if stored.version == *expected =>
-            {
-                Fate::NotDone
-            }
-            _ => Fate::Unknown,
-        }
+    /// What the browser is to forget when a session ends by the request itself.
+    pub(crate) fn clears_site_data(&self, reason: EndReason) -> Option<SiteData> {
+        self.clear_site_data.filter(|_| reason == EndReason::Logout)
     }
 
-    fn id(&self) -> SessionId {
-        match self {
-            Self::Create(record) | Self::Replace(record, _) => record.id,
-            Self::End(tombstone, _) => tombstone.id,
+    fn tell_replaced(&self, intent: &Intent, before: &Record, after: &Record, has_cookie: bool) {
+        let tell = |kind| self.tell(kind, Some(after.id), after.subject.as_ref());
+        if before.data != after.data || intent.lifetime.is_some() {
+            tell(EventKind::Changed);
+        }
+        if intent.step_up {
+            tell(EventKind::Authenticated);
+        } else if has_cookie && intent.login.is_none() && intent.lifetime.is_none() {
+            tell(EventKind::Rotated);
         }
     }
 }

@@ -25,6 +25,7 @@ enum Kind {
     Unsupported,
     Corrupt,
     Entropy,
+    Refused,
 }
 
 impl Error {
@@ -96,6 +97,31 @@ impl Error {
         self.kind == Kind::Entropy
     }
 
+    /// The [data guard](crate::guard) refuses an entry: it has a name, or looks like something, that doesn't belong in a
+    /// session.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.kind == Kind::Refused
+    }
+
+    /// The kind in one word.
+    pub(crate) fn cause(&self) -> &'static str {
+        match self.kind {
+            Kind::Invalid => "invalid",
+            Kind::Value => "value",
+            Kind::TooLarge => "too_large",
+            Kind::KeyClash => "key_clash",
+            Kind::Committed => "committed",
+            Kind::Anonymous => "anonymous",
+            Kind::Lost => "lost",
+            Kind::Unavailable => "unavailable",
+            Kind::Unsupported => "unsupported",
+            Kind::Corrupt => "corrupt",
+            Kind::Entropy => "entropy",
+            Kind::Refused => "refused",
+        }
+    }
+
     /// The HTTP status of a response to a request that failed with this error: 409 if its changes were lost, 503 if
     /// the store failed, 401 if it needs an authenticated session, and 500 for what the application has to mend.
     #[must_use]
@@ -110,7 +136,8 @@ impl Error {
             | Kind::KeyClash
             | Kind::Committed
             | Kind::Unsupported
-            | Kind::Corrupt => 500,
+            | Kind::Corrupt
+            | Kind::Refused => 500,
         }
     }
 
@@ -216,6 +243,8 @@ impl From<cloakroom_core::Error> for Error {
             Kind::Corrupt
         } else if error.is_entropy() {
             Kind::Entropy
+        } else if error.is_refused() {
+            Kind::Refused
         } else if error.is_anonymous() {
             Kind::Anonymous
         } else {

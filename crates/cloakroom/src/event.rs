@@ -1,6 +1,6 @@
 //! What happens to sessions, told to whoever listens.
 
-use cloakroom_core::{SessionId, Subject, Timestamp, exchange::EndReason};
+use cloakroom_core::{SessionId, Subject, Timestamp, exchange::EndReason, guard::Resemblance};
 
 /// Something that happened to a session. It names the session by its public id, and never holds a token, a secret or
 /// a stored value.
@@ -40,13 +40,27 @@ pub enum EventKind {
     /// Two requests at once each changed a session that travels in its cookie: the browser keeps the changes of the
     /// one whose response comes last.
     Overwritten,
-    /// A store call failed or came too late; the text is the error's.
-    StoreFailed(String),
+    /// A value that was to be stored looks like what doesn't belong in a session: see [`Guard`](crate::guard::Guard).
+    Suspicious {
+        /// The entry's name.
+        name: String,
+        /// What it looks like.
+        looks_like: Resemblance,
+    },
+    /// A store call failed or came too late.
+    StoreFailed {
+        /// The kind of failure in one word, such as `unavailable` or `corrupt`.
+        cause: &'static str,
+        /// The error's text, for people. It may name addresses, paths and ids.
+        error: String,
+    },
 }
 
 /// Why what a request presented grants nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
+    /// It is no token: its length, its characters or its last bits are wrong.
+    Malformed,
     /// No session of this id.
     Unknown,
     /// The id is a session's, the secret isn't.
@@ -83,15 +97,17 @@ impl EventKind {
             Self::Rejected(_) => "session.rejected",
             Self::Lost => "session.lost",
             Self::Overwritten => "session.overwritten",
-            Self::StoreFailed(_) => "store.failed",
+            Self::Suspicious { .. } => "session.suspicious",
+            Self::StoreFailed { .. } => "store.failed",
         }
     }
 
-    /// The cause, where a kind has several.
+    /// The cause in one word, where a kind has several: one of a few, so metrics can be labelled with it.
     #[must_use]
-    pub fn cause(&self) -> &str {
+    pub const fn cause(&self) -> &'static str {
         match self {
             Self::Ended(reason) => reason.as_str(),
+            Self::Rejected(Rejection::Malformed) => "malformed",
             Self::Rejected(Rejection::Unknown) => "unknown",
             Self::Rejected(Rejection::WrongSecret) => "wrong_secret",
             Self::Rejected(Rejection::Reused) => "reused",
@@ -102,7 +118,9 @@ impl EventKind {
             Self::Rejected(Rejection::UnknownKey) => "unknown_key",
             Self::Rejected(Rejection::Forged) => "forged",
             Self::Rejected(Rejection::Unkeyed) => "unkeyed",
-            Self::StoreFailed(error) => error,
+            Self::Suspicious { looks_like: Resemblance::CardNumber, .. } => "card_number",
+            Self::Suspicious { looks_like: Resemblance::PasswordHash, .. } => "password_hash",
+            Self::StoreFailed { cause, .. } => cause,
             Self::Created
             | Self::Changed
             | Self::Rotated
@@ -149,6 +167,11 @@ impl Listeners {
         now: impl Fn() -> Timestamp,
     ) {
         let (name, cause) = (kind.name(), kind.cause());
+        let (error, key) = match &kind {
+            EventKind::StoreFailed { error, .. } => (Some(error.as_str()), None),
+            EventKind::Suspicious { name, .. } => (None, Some(name.as_str())),
+            _ => (None, None),
+        };
         macro_rules! trace {
             ($level:ident) => {
                 tracing::event!(
@@ -157,12 +180,16 @@ impl Listeners {
                     session.id = session.as_ref().map(tracing::field::display),
                     user.id = subject.map(Subject::as_str),
                     cause,
+                    error,
+                    key,
                     "{name}"
                 )
             };
         }
         match &kind {
-            EventKind::StoreFailed(_) | EventKind::Rejected(Rejection::Reused | Rejection::Forged) => {
+            EventKind::StoreFailed { .. }
+            | EventKind::Suspicious { .. }
+            | EventKind::Rejected(Rejection::Reused | Rejection::Forged) => {
                 trace!(WARN)
             }
             EventKind::Ended(_)

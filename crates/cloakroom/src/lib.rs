@@ -28,29 +28,41 @@
 //! that fails logs nobody out; a login makes every earlier token worthless at once.
 
 mod authentic;
+mod builder;
 mod carried;
 pub mod carrier;
+mod change;
 mod client;
 pub mod clock;
 mod commit;
+mod confirm;
 mod deadline;
+mod detached;
 mod error;
 pub mod event;
 pub mod exchange;
+pub mod guard;
 pub mod keyring;
 mod keys;
+mod load;
 mod memory;
+mod outcome;
 mod session;
 mod sessions;
 pub mod store;
+mod subjects;
 mod sweep;
+mod watch;
 
+pub use builder::Builder;
 pub use cloakroom_core::{
     Data, Error as CoreError, Key, Lifetime, Policy, Record, SessionId, Subject, Timestamp, Version, cookie,
     policy::CarryOver,
 };
+pub use detached::Detached;
 pub use error::Error;
 pub use exchange::Exchange;
 pub use memory::MemoryStore;
-pub use session::{Detached, Session};
-pub use sessions::{Builder, Revocations, Sessions, Subjects};
+pub use session::Session;
+pub use sessions::Sessions;
+pub use subjects::{Revocations, Subjects};

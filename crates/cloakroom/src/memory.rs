@@ -408,7 +408,7 @@ impl Shard {
 #[derive(Default)]
 struct Subjects {
     by_name: HashMap<Subject, Entry>,
-    /// Revocations in the order they were noted.
+    /// Subjects with a revocation, once each, in the order in which to look whether its time is over.
     revoked: VecDeque<(Timestamp, Subject)>,
 }
 
@@ -448,24 +448,61 @@ impl Subjects {
     }
 
     fn note(&mut self, subject: &Subject, revocation: Revocation) {
-        self.by_name.entry(subject.clone()).or_default().revocation = Some(Box::new(revocation));
-        self.revoked.push_back((revocation.at, subject.clone()));
+        let noted = &mut self.by_name.entry(subject.clone()).or_default().revocation;
+        match noted {
+            // Of two revocations the later one stays, in whichever order they arrive: it means the sessions of both.
+            Some(last) if revocation.at < last.at => {}
+            Some(last) => **last = revocation,
+            None => {
+                *noted = Some(Box::new(revocation));
+                self.revoked.push_back((revocation.at, subject.clone()));
+            }
+        }
     }
 
+    /// Forgets the notes whose time is over.
     fn drop_revocations(&mut self, now: Timestamp) {
-        while let Some((at, subject)) = self.revoked.front()
+        while let Some((at, _)) = self.revoked.front()
             && now.since(*at) >= REVOCATION_KEPT
+            && let Some((_, subject)) = self.revoked.pop_front()
         {
-            if let hash_map::Entry::Occupied(mut entry) = self.by_name.entry(subject.clone()) {
-                let last = entry.get().revocation.as_ref().map(|revocation| revocation.at);
-                if last.is_some_and(|last| last <= *at) {
-                    entry.get_mut().revocation = None;
-                }
-                if entry.get().ids.is_empty() && entry.get().revocation.is_none() {
-                    entry.remove();
-                }
+            let hash_map::Entry::Occupied(mut entry) = self.by_name.entry(subject) else { continue };
+            let last = entry.get().revocation.as_ref().map(|revocation| revocation.at);
+            match last.filter(|last| now.since(*last) < REVOCATION_KEPT) {
+                Some(last) => self.revoked.push_back((last, entry.key().clone())),
+                None if entry.get().ids.is_empty() => drop(entry.remove()),
+                None => entry.get_mut().revocation = None,
             }
-            self.revoked.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::EndReason;
+
+    /// Bug: "sign out my other devices", pressed in a loop, grew without limit. Cause: each revocation took a place in the
+    /// queue, though a subject has one note. Mend: so each subject has one place.
+    #[test]
+    fn a_subjects_revocations_take_one_place_however_many_there_are() {
+        let (mut subjects, ada) = (Subjects::default(), Subject::new("ada").unwrap());
+        let at = |seconds| Timestamp::ZERO + Duration::from_secs(seconds);
+        for seconds in 0..1_000 {
+            let revocation = Revocation {
+                at: at(seconds),
+                except: None,
+                reason: EndReason::Revoked,
+                version: Version::from_write_id(seconds),
+                tombstones_expire: at(seconds),
+            };
+            subjects.note(&ada, revocation);
+        }
+        assert_eq!(subjects.revoked.len(), 1);
+        let day = REVOCATION_KEPT.as_secs();
+        subjects.drop_revocations(at(day + 998));
+        assert_eq!((subjects.revoked.len(), subjects.by_name.len()), (1, 1), "the last is younger");
+        subjects.drop_revocations(at(day + 999));
+        assert_eq!((subjects.revoked.len(), subjects.by_name.len()), (0, 0));
     }
 }

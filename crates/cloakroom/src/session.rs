@@ -1,6 +1,6 @@
 //! What a handler gets: the visitor's session.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use cloakroom_core::{
     Key, Lifetime, SessionId, Subject, Timestamp,
@@ -11,7 +11,7 @@ use parking_lot::MutexGuard;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Error, Exchange,
+    Detached, Error, Exchange,
     exchange::{Phase, Shared, State},
 };
 
@@ -34,7 +34,7 @@ use crate::{
 /// }
 /// ```
 pub struct Session {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Session {
@@ -58,13 +58,13 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::is_too_large`] if the session would be, [`Error::is_value`] if the value can't be written as JSON,
-    /// [`Error::is_key_clash`], [`Error::is_committed`]; [`Error::is_unavailable`] if the session is degraded. Nothing
-    /// is changed then.
+    /// [`Error::is_refused`] by the data guard, [`Error::is_key_clash`], [`Error::is_committed`];
+    /// [`Error::is_unavailable`] if the session is degraded. Nothing is changed then.
     pub fn insert<T: Serialize + 'static>(&self, key: Key<T>, value: &T) -> Result<(), Error> {
-        self.shared.engine.keys.check(&key)?;
+        let json = self.admit(&key, value)?;
         let mut state = self.open()?;
         let (loaded, intent) = state.split();
-        Ok(intent.delta.insert(loaded, key, value)?)
+        Ok(intent.delta.insert_json(loaded, key, json)?)
     }
 
     /// Sets the value of a key that has none; `false` if it has one. Of several requests that do this at once one
@@ -73,10 +73,10 @@ impl Session {
     /// # Errors
     /// As for [`Session::insert`].
     pub fn insert_new<T: Serialize + 'static>(&self, key: Key<T>, value: &T) -> Result<bool, Error> {
-        self.shared.engine.keys.check(&key)?;
+        let json = self.admit(&key, value)?;
         let mut state = self.open()?;
         let (loaded, intent) = state.split();
-        Ok(intent.delta.insert_new(loaded, key, value)?)
+        Ok(intent.delta.insert_new_json(loaded, key, json)?)
     }
 
     /// Removes a key's value.
@@ -112,10 +112,11 @@ impl Session {
     where
         T: Default + Serialize + DeserializeOwned + 'static,
     {
-        self.shared.engine.keys.check(&key)?;
+        let engine = &*self.shared.engine;
+        let (used, name) = (engine.keys.admit(&key)?, key.clone());
         let mut state = self.open()?;
         let (loaded, intent) = state.split();
-        Ok(intent.delta.update(loaded, key, update)?)
+        Ok(intent.delta.update_if(loaded, key, update, |json| engine.look_at(used, name.name(), json))?)
     }
 
     /// Removes all values. The visitor stays logged in.
@@ -140,21 +141,51 @@ impl Session {
     /// as far as [`Policy::carry_over`](crate::Policy::carry_over) says; logging in over somebody else's session ends
     /// that one and begins an empty one.
     ///
+    /// The login counts from when its request arrived. If the subject's sessions are ended after that, this one is too,
+    /// and the request is answered with 409, even if it ended them itself: see [`Session::login_ending_others`].
+    ///
     /// # Errors
-    /// [`Error::is_committed`]; [`Error::is_unavailable`] if the session is degraded.
+    /// [`Error::is_committed`]; [`Error::is_unavailable`] if the session is degraded; [`Error::is_too_large`] if it
+    /// travels in its cookie, and has no room for so long a subject beside its data.
     pub fn login(&self, subject: Subject) -> Result<(), Error> {
         let mut state = self.open()?;
         let bytes_max = self.shared.engine.data_bytes_max;
         if state.subject().is_some_and(|current| *current != subject) {
             state.intent.end(EndReason::Replaced, bytes_max);
         }
+        if self.shared.engine.is_carried {
+            let (loaded, intent) = state.split();
+            crate::carried::check_room(intent.delta.apply_to_loaded(loaded), &subject, &self.shared.engine)?;
+        }
         state.split().1.login = Some(subject);
+        Ok(())
+    }
+
+    /// As [`Session::login`], and ends the subject's other sessions: for a password that was reset. It does so when the
+    /// response's head is ready, and before the cookie is sent. Calling [`Subjects::end`](crate::Subjects::end) first
+    /// in the same request would refuse this login along with the others that were in progress.
+    ///
+    /// # Errors
+    /// As for [`Session::login`]; [`Error::is_unsupported`] if the store can't end sessions by their subject, or if
+    /// sessions travel in their cookies.
+    pub fn login_ending_others(&self, subject: Subject) -> Result<(), Error> {
+        let engine = &self.shared.engine;
+        if engine.is_carried {
+            return Err(Error::unsupported(
+                "sessions that travel in their cookies can't be ended by a login: end them by their subject, and let \
+                 the next request log in",
+            ));
+        }
+        engine.revoke()?;
+        self.login(subject)?;
+        self.open()?.split().1.ends_others = true;
         Ok(())
     }
 
     /// Notes that the subject has proved again who they are, before something sensitive. The response carries a new
     /// token, whose [`Session::authenticated_at`] is now; the old one stays good, at its old level, until the new
-    /// one is first seen, so a lost response logs nobody out.
+    /// one is first seen, so a lost response logs nobody out. (Where sessions travel in their cookies, it stays good for
+    /// a grace.)
     ///
     /// # Errors
     /// [`Error::is_anonymous`] without an authenticated session; as for [`Session::login`].
@@ -214,40 +245,51 @@ impl Session {
     /// When the session began, was last used and ends, as it was loaded.
     #[must_use]
     pub fn times(&self) -> Option<Times> {
-        self.shared.state.lock().record().map(|record| record.times)
+        self.shared.state.lock().times()
     }
 
     /// When the subject last proved who they are; `None` while anonymous, and in the request that logs in.
     #[must_use]
     pub fn authenticated_at(&self) -> Option<Timestamp> {
         let state = self.shared.state.lock();
-        state.record().filter(|record| record.subject.is_some()).map(|record| record.times.started)
+        state.record().filter(|record| record.subject.is_some())?;
+        state.times().map(|times| times.started)
     }
 
     /// Whether the store couldn't be asked, so that this session is empty and can't be changed. Only a route that asked
     /// to be served so ever sees this.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
-        matches!(self.shared.state.lock().standing, Standing::Degraded)
+        matches!(self.shared.state.lock().claim.standing, Standing::Degraded)
     }
 
     /// The session for a stream or a WebSocket that goes on when the response's head has been sent: a handle whose
     /// changes are stored by [`Detached::commit`].
     #[must_use]
     pub fn detach(&self) -> Detached {
-        let exchange = Exchange::new(&self.shared.engine);
+        let exchange = Exchange::arrived_at(&self.shared.engine, self.shared.arrived);
         {
             let (mut state, ours) = (exchange.shared.state.lock(), self.shared.state.lock());
-            (state.phase, state.loaded_at) = (Phase::Open, ours.loaded_at);
-            state.standing = ours.standing.clone();
-            state.presented = ours.presented.clone();
+            state.loaded_at = ours.loaded_at;
+            state.claim.standing = ours.claim.standing.clone();
+            state.claim.presented = ours.claim.presented.clone();
+            (state.stamp, state.is_fading) = (ours.stamp, ours.is_fading);
+            exchange.shared.ask(&mut state);
         }
         Detached { session: Self::new(exchange.shared) }
     }
 
+    fn admit<T: Serialize + 'static>(&self, key: &Key<T>, value: &T) -> Result<Vec<u8>, Error> {
+        let engine = &*self.shared.engine;
+        let used = engine.keys.admit(key)?;
+        let json = key.encode(value)?;
+        engine.look_at(used, key.name(), &json)?;
+        Ok(json)
+    }
+
     fn open(&self) -> Result<MutexGuard<'_, State>, Error> {
         let state = self.shared.state.lock();
-        match (state.phase, &state.standing) {
+        match (state.phase, &state.claim.standing) {
             (Phase::Committed | Phase::Discarded, _) => Err(Error::committed()),
             (_, Standing::Degraded) => Err(Error::degraded()),
             _ => Ok(state),
@@ -261,6 +303,10 @@ impl Session {
 }
 
 impl State {
+    fn times(&self) -> Option<Times> {
+        self.record().and_then(|_| self.claim.standing.times())
+    }
+
     /// Whom the session belongs to, as the handler sees it.
     fn subject(&self) -> Option<&Subject> {
         let intent = match &self.intent {
@@ -296,65 +342,5 @@ impl fmt::Debug for Session {
             .field("id", &self.id())
             .field("subject", &self.subject())
             .finish_non_exhaustive()
-    }
-}
-
-/// A session that outlives its request's response, from [`Session::detach`]. It has no cookie to send, so it can
-/// neither begin a session nor replace a token.
-///
-/// ```
-/// # use cloakroom::{Error, Key, Session};
-/// const PROGRESS: Key<u32> = Key::new("progress");
-///
-/// async fn report(session: Session) -> Result<(), Error> {
-///     let session = session.detach();
-///     for percent in [25, 50, 75, 100] {
-///         session.insert(PROGRESS, &percent)?;
-///         session.commit().await?;
-///     }
-///     Ok(())
-/// }
-/// ```
-#[derive(Debug)]
-pub struct Detached {
-    session: Session,
-}
-
-impl Detached {
-    /// Stores the changes made since the last commit, and loads the session as it is then.
-    ///
-    /// # Errors
-    /// [`Error::is_lost`] if the session ended or changed hands, [`Error::is_committed`] if the change needs a cookie
-    /// (a login, a rotation, a session's first change), [`Error::is_unavailable`] if the store fails. The changes are
-    /// gone then.
-    pub async fn commit(&self) -> Result<(), Error> {
-        let shared = &self.session.shared;
-        let exchange = Exchange { shared: Arc::clone(shared) };
-        let needs_cookie = {
-            let mut state = shared.state.lock();
-            // There is no response to carry the session's new cookie.
-            let is_carried = shared.engine.is_carried && !state.intent.is_empty();
-            let needs_cookie = state.intent.login.is_some() || state.intent.step_up || state.intent.rotate;
-            let begins = state.intent.then.as_ref().is_some_and(|then| !then.is_empty())
-                || (matches!(state.standing, Standing::Absent) && !state.intent.is_empty());
-            if is_carried || needs_cookie || begins {
-                state.intent = Intent::new(shared.engine.data_bytes_max);
-            }
-            is_carried || needs_cookie || begins
-        };
-        if needs_cookie {
-            return Err(Error::committed());
-        }
-        let committed = exchange.commit().await;
-        shared.reload().await?;
-        committed.map(|_| ())
-    }
-}
-
-impl Deref for Detached {
-    type Target = Session;
-
-    fn deref(&self) -> &Session {
-        &self.session
     }
 }

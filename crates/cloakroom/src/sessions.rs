@@ -2,24 +2,26 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use cloakroom_core::{Lifetime, Policy, SessionId, Subject, Timestamp, Version, cookie::CookiePolicy};
+use cloakroom_core::{Policy, SessionId, Subject, Timestamp, Version, cookie::CookiePolicy};
 use tokio::sync::Mutex;
 
 use crate::{
-    Error,
+    Builder, Error, Revocations, Subjects,
     authentic::Keyed,
     carrier::Carrier,
-    clock::{Clock, Entropy, Sources},
+    clock::Sources,
     deadline::within,
-    event::{EventKind, Listeners, Subscriber},
-    exchange::Exchange,
-    keyring::LiveRing,
-    keys::KeyTypes,
-    store::{Answer, EndReason, Index, Revocation, Revoke, Store, Summary, Tombstone, Written},
+    event::{EventKind, Listeners},
+    exchange::{Exchange, SiteData},
+    keys::{KeyTypes, Used},
+    store::{Answer, EndReason, Index, Revoke, Store, Tombstone, Written},
     sweep,
 };
 
@@ -45,6 +47,8 @@ pub(crate) struct Engine {
     pub(crate) data_bytes_max: usize,
     /// Whether sessions travel in their cookies.
     pub(crate) is_carried: bool,
+    /// Whether the store answers every call at once.
+    pub(crate) is_immediate: bool,
     pub(crate) cookie: CookiePolicy,
     pub(crate) deadline: Duration,
     pub(crate) sources: Sources,
@@ -52,33 +56,20 @@ pub(crate) struct Engine {
     pub(crate) keys: KeyTypes,
     pub(crate) keyed: Option<Keyed>,
     pub(crate) refuses_lost_changes: bool,
+    pub(crate) clear_site_data: Option<SiteData>,
     pub(crate) sweep_period: Duration,
     /// Where commits line up that met a conflict, by session: one that waits its turn meets no other from this
     /// process, so it needs one more attempt and not one for each of its rivals.
-    queues: Box<[Mutex<()>]>,
-    sweeping: OnceLock<()>,
+    pub(crate) queues: Box<[Mutex<()>]>,
+    pub(crate) is_sweeping: AtomicBool,
 }
 
-const QUEUES: usize = 64;
-
-/// Browsers keep a cookie for 400 days at most (RFC 6265bis, section 5.5).
-const UNKEYED_MAX: Duration = Duration::from_secs(400 * 24 * 3600);
+pub(crate) const QUEUES: usize = 64;
 
 impl Sessions {
     /// Sessions in this store, with the defaults of [`Policy`] and [`CookiePolicy`].
     pub fn builder(store: impl Store) -> Builder {
-        Builder {
-            store: Box::new(store),
-            policy: Policy::default(),
-            cookie: CookiePolicy::default(),
-            deadline: Duration::from_secs(5),
-            sources: Sources::default(),
-            listeners: Listeners::default(),
-            refuses_lost_changes: true,
-            sweep_period: Duration::from_secs(10),
-            ring: None,
-            unkeyed_until: Timestamp::ZERO,
-        }
+        Builder::new(store)
     }
 
     /// Begins one request's exchange; for adapters, as soon as the request arrives. It costs no store call.
@@ -149,256 +140,29 @@ impl Sessions {
         sweep::once(&self.engine, limit).await
     }
 
-    /// Waits until the store has kept what it accepted, and closes it. For the end of the program, when no request is
-    /// under way.
+    /// Waits until the store has kept what it accepted, and closes it, however long that takes. For the end of the
+    /// program, when no request is under way.
     ///
     /// # Errors
     /// [`Error::is_unavailable`] if the store fails.
     pub async fn close(&self) -> Result<(), Error> {
-        self.engine.call(self.store().close()).await
-    }
-}
-
-/// The sessions of a subject: to list them, or to end them all.
-#[derive(Clone)]
-pub struct Subjects {
-    engine: Arc<Engine>,
-}
-
-impl Subjects {
-    /// The subject's living sessions, ordered by id, at most `limit` of those whose id is greater than `after`.
-    ///
-    /// # Errors
-    /// [`Error::is_unavailable`] if the store fails.
-    pub async fn list(
-        &self,
-        subject: &Subject,
-        after: Option<SessionId>,
-        limit: usize,
-    ) -> Result<Vec<Summary>, Error> {
-        let listing = self.engine.index()?.list(subject, after, limit, self.engine.now());
-        self.engine.call(listing).await
-    }
-
-    /// Ends the subject's sessions but for `except`: log out everywhere, or everywhere else. It holds before this
-    /// returns, also for a login that is in progress. Answers which sessions were ended.
-    ///
-    /// # Errors
-    /// [`Error::is_unavailable`] if the store fails; then some may have been ended.
-    pub async fn end(&self, subject: &Subject, except: Option<SessionId>) -> Result<Vec<SessionId>, Error> {
-        // A store with an index can tell which it ended.
-        Ok(self.engine.end_subject(subject, except).await?.unwrap_or_default())
-    }
-
-    /// Ends one of the subject's sessions; `false` if it isn't theirs, or isn't alive.
-    ///
-    /// # Errors
-    /// [`Error::is_unavailable`] if the store fails.
-    pub async fn end_one(&self, subject: &Subject, id: SessionId) -> Result<bool, Error> {
-        let now = self.engine.now();
-        let loaded = self.engine.call(self.engine.store.load(id, now)).await?;
-        let crate::store::Loaded::Found(record) = loaded else { return Ok(false) };
-        if record.subject.as_ref() != Some(subject) {
-            return Ok(false);
-        }
-        Sessions { engine: Arc::clone(&self.engine) }.end(id).await
-    }
-
-    /// Ends every session that was created or last authenticated before this instant, whosever it is.
-    ///
-    /// # Errors
-    /// [`Error::is_unavailable`] if the store fails.
-    pub async fn end_started_before(&self, instant: Timestamp) -> Result<(), Error> {
-        self.engine.call(self.engine.index()?.end_started_before(instant, self.engine.now())).await
-    }
-}
-
-/// The end of all of a subject's sessions: log out everywhere, on a store that may not be able to tell where.
-///
-/// ```
-/// use cloakroom::{MemoryStore, Sessions, Subject};
-///
-/// # async fn demo() -> Result<(), cloakroom::Error> {
-/// let sessions = Sessions::builder(MemoryStore::new()).build()?;
-/// let revocations = sessions.revocations()?;
-/// revocations.end(&Subject::new("user-1815")?, None).await?;
-/// # Ok(())
-/// # }
-/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(demo()).unwrap();
-/// ```
-#[derive(Clone)]
-pub struct Revocations {
-    engine: Arc<Engine>,
-}
-
-impl Revocations {
-    /// Ends the subject's sessions but for `except`: log out everywhere, or everywhere else. It holds before this
-    /// returns, also for a login that is in progress. Answers which sessions were ended, or `None` if the store can't
-    /// tell.
-    ///
-    /// # Errors
-    /// [`Error::is_unavailable`] if the store fails; then some may have been ended.
-    pub async fn end(
-        &self,
-        subject: &Subject,
-        except: Option<SessionId>,
-    ) -> Result<Option<Vec<SessionId>>, Error> {
-        self.engine.end_subject(subject, except).await
-    }
-}
-
-/// Settings of [`Sessions`].
-#[must_use = "nothing is built before `build`"]
-pub struct Builder {
-    store: Box<dyn Store>,
-    policy: Policy,
-    cookie: CookiePolicy,
-    deadline: Duration,
-    sources: Sources,
-    listeners: Listeners,
-    refuses_lost_changes: bool,
-    sweep_period: Duration,
-    ring: Option<LiveRing>,
-    unkeyed_until: Timestamp,
-}
-
-impl Builder {
-    /// The rules sessions live by.
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// The timeouts of new sessions.
-    pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
-        self.policy.lifetime = lifetime;
-        self
-    }
-
-    /// The cookie's name, scope and flags.
-    pub fn cookie(mut self, cookie: CookiePolicy) -> Self {
-        self.cookie = cookie;
-        self
-    }
-
-    /// How long loading a session may take, and how long storing it; 5 seconds by default. After that the request is
-    /// answered with 503, and nobody is logged out.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
-        self
-    }
-
-    /// Another clock, such as a [`ManualClock`](crate::clock::ManualClock) in tests.
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.sources.clock = Box::new(clock);
-        self
-    }
-
-    /// Another source of random bytes. It must be a cryptographic one.
-    pub fn entropy(mut self, entropy: impl Entropy) -> Self {
-        self.sources.entropy = Box::new(entropy);
-        self
-    }
-
-    /// Somebody to tell of every event.
-    pub fn subscribe(mut self, subscriber: impl Subscriber) -> Self {
-        self.listeners.0.push(Box::new(subscriber));
-        self
-    }
-
-    /// Lets a response pass whose request changed a session that ended or changed hands meanwhile. By default such a
-    /// request is answered with 409, so that nobody believes in a change that was lost.
-    pub fn ignore_lost_changes(mut self) -> Self {
-        self.refuses_lost_changes = false;
-        self
-    }
-
-    /// How often expired sessions are removed; every 10 seconds by default.
-    pub fn sweep_every(mut self, period: Duration) -> Self {
-        self.sweep_period = period;
-        self
-    }
-
-    /// Binds what is stored to this key ring: verifiers are made with a key, and a code covers each session's id,
-    /// subject, authentication time, absolute end and verifiers. So who can write the store, and has no key, can
-    /// neither plant a session nor change whose it is. Data isn't covered, nor is the time of the last activity, nor the
-    /// way back to what the same session's record said before.
-    ///
-    /// A stored session that doesn't hold is treated as absent, and an event tells of it. Those that were stored without
-    /// a key ring are refused, too: see [`Builder::accept_unkeyed_until`].
-    pub fn keys(mut self, ring: impl Into<LiveRing>) -> Self {
-        self.ring = Some(ring.into());
-        self
-    }
-
-    /// Honours sessions that were stored without a key ring until this time, for an application that takes up a key
-    /// ring while it runs. The longest lifetime from now on is long enough. Until then, a session can still be planted.
-    /// Each becomes a keyed one with its next stored change.
-    pub fn accept_unkeyed_until(mut self, time: Timestamp) -> Self {
-        self.unkeyed_until = time;
-        self
-    }
-
-    /// The sessions.
-    ///
-    /// # Errors
-    /// [`Error::is_invalid`] for settings that browsers would refuse or that can't hold, with a message that says
-    /// what to change.
-    pub fn build(mut self) -> Result<Sessions, Error> {
-        self.policy.check()?;
-        self.cookie.check()?;
-        if self.deadline.is_zero() || self.sweep_period.is_zero() {
-            return Err(Error::invalid(
-                "the deadline and the time between sweeps must be longer than nothing",
-            ));
-        }
-        let mut data_bytes_max = self.policy.record_bytes_max;
-        if let Some(carrier) = self.store.carrier() {
-            carrier.bind(self.cookie.cookie_name(), &self.policy)?;
-            data_bytes_max = data_bytes_max.min(carrier.data_bytes_max(self.cookie.cookie_name()));
-        }
-        let keyed = self.keyed()?;
-        let engine = Engine {
-            data_bytes_max,
-            is_carried: self.store.carrier().is_some(),
-            store: self.store,
-            policy: self.policy,
-            cookie: self.cookie,
-            deadline: self.deadline,
-            sources: self.sources,
-            listeners: self.listeners,
-            keys: KeyTypes::default(),
-            keyed,
-            refuses_lost_changes: self.refuses_lost_changes,
-            sweep_period: self.sweep_period,
-            queues: (0..QUEUES).map(|_| Mutex::new(())).collect(),
-            sweeping: OnceLock::new(),
-        };
-        Ok(Sessions { engine: Arc::new(engine) })
-    }
-
-    fn keyed(&mut self) -> Result<Option<Keyed>, Error> {
-        match (&self.ring, self.store.carrier().is_some()) {
-            (None, _) if self.unkeyed_until > Timestamp::ZERO => Err(Error::invalid(
-                "to accept sessions without keys says nothing without `keys`: leave it out",
-            )),
-            (Some(_), true) => Err(Error::invalid(
-                "sessions that travel in their cookies are sealed by their own ring: give none to `keys`",
-            )),
-            (None, _) => Ok(None),
-            (Some(_), false) if self.unkeyed_until > self.sources.clock.now() + UNKEYED_MAX => {
-                Err(Error::invalid(
-                    "sessions without keys can't be accepted for longer than 400 days: no browser keeps a cookie longer",
-                ))
-            }
-            (Some(_), false) => Ok(self.ring.take().map(|ring| Keyed::new(ring, self.unkeyed_until))),
-        }
+        self.store().close().await.inspect_err(|error| self.engine.tell_failure(error))
     }
 }
 
 impl Engine {
     pub(crate) fn now(&self) -> Timestamp {
         self.sources.clock.now()
+    }
+
+    /// A moment ago, which costs next to nothing.
+    pub(crate) fn just_now(&self) -> Timestamp {
+        self.sources.clock.just_now()
+    }
+
+    /// Whether nobody ever has to wait for a session to be loaded.
+    pub(crate) fn loads_at_once(&self) -> bool {
+        self.is_immediate || self.is_carried
     }
 
     pub(crate) fn carrier(&self) -> Option<&dyn Carrier> {
@@ -438,6 +202,7 @@ impl Engine {
     }
 
     /// As [`Engine::call`], of a store that [is immediate](Store::is_immediate).
+    #[inline]
     pub(crate) fn call_at_once<T>(&self, answer: Answer<'_, T>) -> Result<T, Error> {
         let waits = |_| Err(Error::invalid("a store that calls itself immediate made its caller wait"));
         let result = answer.now().unwrap_or_else(waits);
@@ -451,18 +216,31 @@ impl Engine {
         self.listeners.tell(kind, session, subject, || self.now());
     }
 
-    pub(crate) fn tell_failure(&self, error: &Error) {
-        self.tell(EventKind::StoreFailed(format!("{error:?}")), None, None);
+    /// Looks at a value that is to be stored.
+    pub(crate) fn look_at(
+        &self,
+        used: Option<&Used>,
+        name: &str,
+        json: &[u8],
+    ) -> Result<(), cloakroom_core::Error> {
+        if let Some(looks_like) = self.keys.admit_value(used, name, json)? {
+            self.tell(EventKind::Suspicious { name: name.to_owned(), looks_like }, None, None);
+        }
+        Ok(())
     }
 
-    /// Starts sweeping in the background, once, where there is a runtime to do it in.
+    pub(crate) fn tell_failure(&self, error: &Error) {
+        self.tell(EventKind::StoreFailed { cause: error.cause(), error: format!("{error:?}") }, None, None);
+    }
+
+    /// Starts sweeping in the background, unless it is under way, where there is a runtime to do it in.
     pub(crate) fn start_sweeping(self: &Arc<Self>) {
-        if self.sweeping.get().is_none() && self.sweeping.set(()).is_ok() {
+        if !self.is_sweeping.load(Ordering::Relaxed) {
             sweep::in_background(self);
         }
     }
 
-    fn index(&self) -> Result<&dyn Index, Error> {
+    pub(crate) fn index(&self) -> Result<&dyn Index, Error> {
         self.store.index().ok_or_else(|| {
             Error::unsupported(format!(
                 "the {} store can't list a subject's sessions: choose a store that can, or do without the list",
@@ -471,7 +249,7 @@ impl Engine {
         })
     }
 
-    fn revoke(&self) -> Result<&dyn Revoke, Error> {
+    pub(crate) fn revoke(&self) -> Result<&dyn Revoke, Error> {
         self.store.revoke().ok_or_else(|| {
             Error::unsupported(format!(
                 "the {} store can't end sessions by their subject: choose a store that can, or do without",
@@ -479,60 +257,11 @@ impl Engine {
             ))
         })
     }
-
-    async fn end_subject(
-        &self,
-        subject: &Subject,
-        except: Option<SessionId>,
-    ) -> Result<Option<Vec<SessionId>>, Error> {
-        let now = self.now();
-        let revocation = Revocation {
-            at: now,
-            except,
-            reason: EndReason::Revoked,
-            version: self.version()?,
-            tombstones_expire: now + self.policy.grace,
-        };
-        let ended = self.call(self.revoke()?.end_subject(subject, revocation, now)).await?;
-        match &ended {
-            Some(ids) => {
-                for id in ids {
-                    self.tell(EventKind::Ended(EndReason::Revoked), Some(*id), Some(subject));
-                }
-            }
-            None => self.tell(EventKind::Ended(EndReason::Revoked), None, Some(subject)),
-        }
-        if self.now() == now {
-            // A login that arrives within the revocation's own millisecond is withdrawn. One that is sent when this
-            // has returned must not be.
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        Ok(ended)
-    }
 }
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (store, policy) = (self.engine.store.kind(), &self.engine.policy);
         f.debug_struct("Sessions").field("store", &store).field("policy", policy).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Subjects {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subjects").field("store", &self.engine.store.kind()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Revocations {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Revocations").field("store", &self.engine.store.kind()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Builder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (store, policy) = (self.store.kind(), &self.policy);
-        f.debug_struct("Builder").field("store", &store).field("policy", policy).finish_non_exhaustive()
     }
 }

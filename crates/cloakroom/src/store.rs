@@ -28,6 +28,7 @@ pub use cloakroom_core::lifetime::Times;
 pub use cloakroom_core::record::Authority;
 use cloakroom_core::{Record, SessionId, Subject, Timestamp, Version};
 
+pub use crate::watch::{Watch, Watchers};
 use crate::{Error, carrier::Carrier};
 
 /// A kind of storage for sessions.
@@ -82,6 +83,13 @@ pub trait Store: Send + Sync + 'static {
     /// store that can't may have another way.
     fn revoke(&self) -> Option<&dyn Revoke> {
         self.index().map(|index| index as _)
+    }
+
+    /// News of changes to the record of this id, whichever process makes them, where the engine pushes them. Only changes
+    /// by processes that watch the record themselves are told of. `None` where the engine has no way to.
+    fn watch(&self, id: SessionId) -> Option<Watch> {
+        let _ = id;
+        None
     }
 
     /// Looks for what is wrong, or could go wrong, with the engine and how it is set up: its version, clock, rights,
@@ -152,6 +160,10 @@ where
         (**self).revoke()
     }
 
+    fn watch(&self, id: SessionId) -> Option<Watch> {
+        (**self).watch(id)
+    }
+
     fn diagnose(&self, now: Timestamp) -> Answer<'_, Vec<Finding>> {
         (**self).diagnose(now)
     }
@@ -180,7 +192,8 @@ pub trait Revoke: Send + Sync {
         now: Timestamp,
     ) -> Answer<'_, Option<Vec<SessionId>>>;
 
-    /// The last revocation noted for the subject, if it is younger than a day.
+    /// The subject's last revocation, by the time it was asked for and not by when it was noted, if it is younger than
+    /// a day.
     fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>>;
 }
 
@@ -338,11 +351,13 @@ enum Inner<'a, T> {
 
 impl<'a, T> Answer<'a, T> {
     /// An answer that is known.
+    #[inline]
     pub fn ready(result: Result<T, Error>) -> Self {
         Self(Inner::Ready(ready(result)))
     }
 
     /// The answer, if it is known without waiting.
+    #[inline]
     pub(crate) fn now(self) -> Result<Result<T, Error>, Self> {
         match self.0 {
             Inner::Ready(ready) => Ok(ready.into_inner()),

@@ -22,12 +22,16 @@ pub struct Authority {
 /// Secrets other than the current one.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct History {
-    pub(crate) pending: Option<Pending>,
+    /// The successor by rotation, handed out and not seen yet.
+    pub(crate) pending: Option<Box<Pending>>,
+    /// Secrets from step-ups that were handed out and not seen yet, oldest first. There are hardly ever any.
+    pub(crate) step_ups: Vec<StepUp>,
     /// Replaced in a rotation since authentication, oldest first. Presenting one after its grace is reuse.
     pub(crate) rotated: Vec<Rotated>,
     /// Lost their authority at a login or a step-up. Presenting one is never an alarm.
     pub(crate) superseded: Vec<Trace>,
-    /// When the current secret took another's place, or was last sent again; zero if neither happened.
+    /// When the current secret took another's place or was last sent again, or a step-up's was sent; zero if none of
+    /// it happened.
     pub(crate) since: Timestamp,
     /// What the key ring vouches for. It lies here so that sessions without a key ring have no room for it.
     #[serde(skip)]
@@ -37,6 +41,7 @@ pub(crate) struct History {
 impl History {
     pub(crate) const NOTHING: Self = Self {
         pending: None,
+        step_ups: Vec::new(),
         rotated: Vec::new(),
         superseded: Vec::new(),
         since: Timestamp::ZERO,
@@ -44,19 +49,18 @@ impl History {
     };
 }
 
-/// A successor that was handed out and hasn't come back yet.
+/// A successor: derived from the current secret and this salt, so that whoever presents that is handed it again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Pending {
     pub(crate) verifier: Verifier,
-    pub(crate) origin: Origin,
+    pub(crate) salt: [u8; 16],
 }
 
+/// A step-up's secret: random, and handed to the one request that authenticated, which arrived at this time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Origin {
-    /// Derived from the current secret and this salt: whoever presents the current secret is handed it again.
-    Rotation { salt: [u8; 16] },
-    /// Random, and of a higher level: it went to the one request that authenticated, at this time.
-    StepUp { started: Timestamp, end: Timestamp },
+pub(crate) struct StepUp {
+    pub(crate) verifier: Verifier,
+    pub(crate) started: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -69,6 +73,9 @@ pub(crate) struct Rotated {
 /// unknown.
 pub(crate) const TRACES_MAX: usize = 256;
 
+/// How many secrets from step-ups may be out and unseen; beyond that, the oldest is superseded.
+pub(crate) const STEP_UPS_MAX: usize = 4;
+
 /// What a presented secret is to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presented {
@@ -76,6 +83,8 @@ pub enum Presented {
     Current,
     /// The successor of the current one, seen for the first time.
     Successor,
+    /// One from a step-up, seen for the first time; and its place among those that are out, oldest first.
+    SteppedUp(u8),
     /// Replaced a short while ago: still served, but sent no cookie.
     Previous,
     /// Replaced longer ago than the grace: stolen, or replayed.
@@ -127,10 +136,15 @@ impl Authority {
             return Presented::Current;
         }
         let Some(history) = &self.history else { return Presented::Unknown };
-        if let Some(pending) = &history.pending
-            && candidates.under(pending.verifier.key()).is_some_and(|it| pending.verifier.matches(&it))
-        {
+        let mut is_unseen =
+            |verifier: &Verifier| candidates.under(verifier.key()).is_some_and(|it| verifier.matches(&it));
+        if history.pending.as_ref().is_some_and(|pending| is_unseen(&pending.verifier)) {
             return Presented::Successor;
+        }
+        for (place, step_up) in (0..u8::MAX).zip(&history.step_ups) {
+            if is_unseen(&step_up.verifier) {
+                return Presented::SteppedUp(place);
+            }
         }
         let mut is_of = |trace: &Trace| candidates.under(trace.key()).is_some_and(|it| trace.matches(&it));
         if let Some(rotated) = history.rotated.iter().rev().find(|rotated| is_of(&rotated.trace)) {

@@ -3,6 +3,8 @@
 //! Who can write a store, and has no key, can neither plant a session nor change whose it is. Not covered: data, the
 //! idle timeout's times, and the way back to what the same session's record said before.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
@@ -11,7 +13,7 @@ use crate::{
     exchange::Action,
     hmac::Hmac,
     keyring::{Key, KeyId, KeyRing},
-    record::{Authority, History, Origin},
+    record::{Authority, History},
     token::Verifier,
 };
 
@@ -63,6 +65,7 @@ struct Covered<'a> {
 pub(crate) struct VerifierKeys {
     current: KeyId,
     pending: KeyId,
+    step_ups: Vec<KeyId>,
     rotated: Vec<KeyId>,
     superseded: Vec<KeyId>,
 }
@@ -101,7 +104,7 @@ impl AuthorityKeys {
     pub(crate) fn bind_action(&self, action: &mut Action, presented: Option<&Secret>) -> Result<(), Error> {
         match action {
             Action::Create(record) | Action::Replace { record, .. } | Action::EndThenCreate(_, record) => {
-                self.bind(record, presented)
+                self.bind(Arc::make_mut(record), presented)
             }
             Action::Nothing | Action::Touch | Action::End(_) | Action::Refuse | Action::Unavailable => Ok(()),
         }
@@ -117,10 +120,8 @@ impl AuthorityKeys {
         {
             record.authority.current = self.verifier(secret, &record.id);
             let pending = record.authority.history.as_mut().and_then(|history| history.pending.as_mut());
-            if let Some(pending) = pending
-                && let Origin::Rotation { salt } = &pending.origin
-            {
-                pending.verifier = self.verifier(&secret.successor(salt), &record.id);
+            if let Some(pending) = pending {
+                pending.verifier = self.verifier(&secret.successor(&pending.salt), &record.id);
             }
         }
         // The code has its place there, and covers that there is one.
@@ -168,6 +169,7 @@ impl VerifierKeys {
         Self {
             current: authority.current.key(),
             pending: history.pending.as_ref().map_or(KeyId::NONE, |pending| pending.verifier.key()),
+            step_ups: history.step_ups.iter().map(|step_up| step_up.verifier.key()).collect(),
             rotated: history.rotated.iter().map(|rotated| rotated.trace.key()).collect(),
             superseded: history.superseded.iter().map(|trace| trace.key()).collect(),
         }
@@ -177,7 +179,8 @@ impl VerifierKeys {
     pub(crate) fn give_to(&self, authority: &mut Authority) -> Option<()> {
         authority.current.set_key(self.current);
         let history = authority.history.as_deref_mut()?;
-        if (self.rotated.len(), self.superseded.len()) != (history.rotated.len(), history.superseded.len()) {
+        let given = [&self.step_ups, &self.rotated, &self.superseded].map(Vec::len);
+        if given != [history.step_ups.len(), history.rotated.len(), history.superseded.len()] {
             return None;
         }
         match &mut history.pending {
@@ -185,6 +188,11 @@ impl VerifierKeys {
             None if self.pending != KeyId::NONE => return None,
             None => {}
         }
+        history
+            .step_ups
+            .iter_mut()
+            .zip(&self.step_ups)
+            .for_each(|(step_up, key)| step_up.verifier.set_key(*key));
         history.rotated.iter_mut().zip(&self.rotated).for_each(|(rotated, key)| rotated.trace.set_key(*key));
         history.superseded.iter_mut().zip(&self.superseded).for_each(|(trace, key)| trace.set_key(*key));
         Some(())

@@ -12,12 +12,19 @@ use crate::{
 /// What revocation goes by, beside the record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
-    /// Rises with each cookie that is issued for the session. Those below the session's least valid one are refused.
+    /// Rises with each cookie that is issued for the session, so that two that were issued at once are noticed. It
+    /// says nothing about what a cookie is worth: its holder raises it by every change.
     pub generation: u32,
+    /// Which of the session's cookies this is one of. Each move of its authority draws another line at random, and
+    /// cookies of all others are refused. Zero before the first.
+    pub line: u64,
     /// The subject's epoch at the login. Ending all of a subject's sessions draws another.
     pub epoch: u64,
     /// The list that revocations are looked up in. A list that was lost is never taken for one without entries.
     pub list: u64,
+    /// How many of the list's entries, ever, the cookie's issuer knew, none of which refuses it. A node that knows fewer
+    /// can't tell what the cookie is worth, and a list that has fewer lost some.
+    pub entries: u64,
 }
 
 /// The record and its stamp as bytes to be sealed. The record's authority isn't among them: who has the cookie has
@@ -32,7 +39,9 @@ pub fn encode(record: &Record, stamp: Stamp) -> Result<Vec<u8>, Error> {
         id: record.id,
         version: record.version.write_id().to_le_bytes(),
         generation: stamp.generation,
+        line: stamp.line,
         epoch: stamp.epoch,
+        entries: stamp.entries,
         list: stamp.list.to_le_bytes(),
         times: [times.created, times.started, times.active, times.end],
         idle_s: times.idle_s,
@@ -64,21 +73,23 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, Stamp), Error> {
         client: read.client.map(Arc::from),
         data: Data::from_sealed(read.data)?,
     };
-    let stamp = Stamp { generation: read.generation, epoch: read.epoch, list: u64::from_le_bytes(read.list) };
+    let Form { generation, line, epoch, entries, .. } = read;
+    let stamp = Stamp { generation, line, epoch, list: u64::from_le_bytes(read.list), entries };
     Ok((record, stamp))
 }
 
 /// The longest that everything but subject, client and data takes.
-pub const FIXED_BYTES_MAX: usize = 1 + 16 + 8 + 5 + 10 + 8 + 4 * 10 + 5 + (1 + 2) + (1 + 2) + 3;
+pub const FIXED_BYTES_MAX: usize = 1 + 16 + 8 + 5 + 10 + 10 + 10 + 8 + 4 * 10 + 5 + (1 + 2) + (1 + 2) + 3;
 
 /// Lets a planned change take effect at once: a secret that is to be seen first has no meaning where the whole session
 /// is in the cookie.
 pub fn settle(record: &mut Record, now: Timestamp) {
-    exchange::promote(record, now);
+    exchange::promote(record, record.authority.newest(), now);
     record.authority = Authority::new(Verifier::NONE);
 }
 
-/// A record that no secret opens: for what a carrier itself keeps in a store, under an id of its own.
+/// A record that no secret opens: for what a carrier itself keeps in a store, under an id of its own. It is no session:
+/// ending all that were started before some time doesn't end it.
 #[must_use]
 pub fn note(id: SessionId, version: Version, data: Data, now: Timestamp, end: Timestamp) -> Record {
     Record {
@@ -86,7 +97,7 @@ pub fn note(id: SessionId, version: Version, data: Data, now: Timestamp, end: Ti
         version,
         subject: None,
         authority: Authority::new(Verifier::NONE),
-        times: Times { created: now, started: now, active: now, end, idle_s: u32::MAX },
+        times: Times { created: now, started: end, active: now, end, idle_s: u32::MAX },
         client: None,
         data,
     }
@@ -100,7 +111,9 @@ struct Form<'a> {
     id: SessionId,
     version: [u8; 8],
     generation: u32,
+    line: u64,
     epoch: u64,
+    entries: u64,
     list: [u8; 8],
     times: [Timestamp; 4],
     idle_s: u32,
@@ -132,7 +145,7 @@ mod tests {
     fn everything_but_the_authority_round_trips() {
         let (record, stamp) = (
             record(r#"{"cart":["umbrella"],"n":1}"#),
-            Stamp { generation: u32::MAX, epoch: u64::MAX, list: 5 },
+            Stamp { generation: u32::MAX, line: 3, epoch: u64::MAX, list: 5, entries: 300 },
         );
         let bytes = encode(&record, stamp).unwrap();
         let (read, read_stamp) = decode(&bytes).unwrap();
@@ -150,7 +163,8 @@ mod tests {
         let far = Timestamp::from_millis(u64::MAX);
         let times = Times { created: far, started: far, active: far, end: far, idle_s: u32::MAX };
         let record = Record { times, ..record("{}") };
-        let stamp = Stamp { generation: u32::MAX, epoch: u64::MAX, list: u64::MAX };
+        let far = u64::MAX;
+        let stamp = Stamp { generation: u32::MAX, line: far, epoch: far, list: far, entries: far };
         let variable = "ada".len() + "Firefox on Linux".len() + record.data.as_bytes().len();
         let bytes = encode(&record, stamp).unwrap().len();
         assert!(bytes <= FIXED_BYTES_MAX + variable && bytes + 8 > FIXED_BYTES_MAX + variable, "{bytes}");

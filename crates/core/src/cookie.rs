@@ -2,7 +2,13 @@
 //!
 //! Rules and limits are those of RFC 6265bis.
 
+mod parts;
+#[cfg(test)]
+mod tests;
+
 use std::{borrow::Cow, time::Duration};
+
+pub use parts::{Parts, capacity};
 
 use crate::{Error, Token};
 
@@ -172,13 +178,25 @@ impl CookiePolicy {
     /// The values of the session's cookie in a request's `Cookie` headers, whatever they are; at most
     /// [`CookiePolicy::CANDIDATES_MAX`], in the order they were sent.
     pub fn values<'h>(&self, headers: impl Iterator<Item = &'h [u8]>) -> impl Iterator<Item = &'h [u8]> {
-        headers
-            .flat_map(pairs)
-            .filter_map(|pair| {
-                let value = pair.trim_ascii_start().strip_prefix(self.name.as_bytes())?.strip_prefix(b"=")?;
-                Some(value.trim_ascii_end())
-            })
-            .take(Self::CANDIDATES_MAX)
+        let (mut headers, mut rest, mut left) = (headers.fuse(), &[][..], Self::CANDIDATES_MAX);
+        std::iter::from_fn(move || {
+            while left > 0 {
+                let Some(pair) = next_pair(&mut rest) else {
+                    rest = headers.next()?;
+                    continue;
+                };
+                if let Some(value) = self.value(pair) {
+                    left -= 1;
+                    return Some(value);
+                }
+            }
+            None
+        })
+    }
+
+    fn value<'h>(&self, pair: &'h [u8]) -> Option<&'h [u8]> {
+        let value = pair.trim_ascii_start().strip_prefix(self.name.as_bytes())?.strip_prefix(b"=")?;
+        Some(value.trim_ascii_end())
     }
 
     /// The `Set-Cookie` value that hands a token to the browser, which may forget it after `max_age`.
@@ -190,7 +208,8 @@ impl CookiePolicy {
     /// The `Set-Cookie` value that hands the browser a sealed session, which it may forget after `max_age`.
     #[must_use]
     pub fn set_sealed(&self, value: &str, max_age: Duration) -> String {
-        self.render(value, max_age)
+        // Rounded down to nothing, it would delete what it is to set.
+        self.render(value, max_age.max(Duration::from_secs(1)))
     }
 
     /// The `Set-Cookie` value that deletes the cookie: its name, domain and path are those it was set with.
@@ -200,6 +219,10 @@ impl CookiePolicy {
     }
 
     fn render(&self, value: &str, max_age: Duration) -> String {
+        self.render_as(&self.name, value, max_age)
+    }
+
+    fn render_as(&self, name: &str, value: &str, max_age: Duration) -> String {
         let max_age_s = max_age.min(Self::MAX_AGE_MAX).as_secs();
         let same_site = match self.same_site {
             SameSite::Strict => "Strict",
@@ -207,8 +230,8 @@ impl CookiePolicy {
             SameSite::None => "None",
         };
         let mut cookie = format!(
-            "{}={value}; Path={}; HttpOnly; SameSite={same_site}; Max-Age={max_age_s}",
-            self.name, self.path
+            "{name}={value}; Path={}; HttpOnly; SameSite={same_site}; Max-Age={max_age_s}",
+            self.path
         );
         if let Some(domain) = &self.domain {
             cookie.push_str("; Domain=");
@@ -224,25 +247,34 @@ impl CookiePolicy {
     }
 }
 
-/// A `Cookie` header's parts, between semicolons.
+/// Takes a `Cookie` header's next part off, up to a semicolon or the end; `None` where nothing is left.
+fn next_pair<'h>(rest: &mut &'h [u8]) -> Option<&'h [u8]> {
+    let text = *rest;
+    if text.is_empty() {
+        return None;
+    }
+    let end = semicolon(text);
+    *rest = text.get(end + 1..).unwrap_or_default();
+    Some(&text[..end])
+}
+
+/// Where the first semicolon is; the length, if there is none.
 ///
-/// Cookie headers are long, and most of what is in them is other people's: whole blocks without a semicolon are
-/// passed over at once, which the compiler turns into vector instructions.
-fn pairs(header: &[u8]) -> impl Iterator<Item = &[u8]> {
-    const BLOCK: usize = 32;
-    let mut rest = Some(header);
-    std::iter::from_fn(move || {
-        let text = rest?;
-        let mut at = 0;
-        while let Some(block) = text.get(at..at + BLOCK)
-            && !block.iter().fold(false, |found, byte| found | (*byte == b';'))
-        {
-            at += BLOCK;
+/// Cookie headers are long, and most of what is in them is other people's: they are read eight bytes at a time.
+fn semicolon(text: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    let (words, rest) = text.as_chunks();
+    for (at, word) in words.iter().enumerate() {
+        // A byte of it is zero where a semicolon is. Subtracting borrows from the first such byte's highest bit; bits
+        // above it may be wrong.
+        let differing = u64::from_le_bytes(*word) ^ (ONES * u64::from(b';'));
+        let found = differing.wrapping_sub(ONES) & !differing & (ONES << 7);
+        if found != 0 {
+            return at * 8 + found.trailing_zeros() as usize / 8;
         }
-        let end = text[at..].iter().position(|byte| *byte == b';').map(|offset| at + offset);
-        rest = end.map(|end| &text[end + 1..]);
-        Some(&text[..end.unwrap_or(text.len())])
-    })
+    }
+    let start = words.len() * 8;
+    rest.iter().position(|byte| *byte == b';').map_or(text.len(), |offset| start + offset)
 }
 
 /// `__Host-session`, `Secure`, `HttpOnly`, `SameSite=Lax`, `Path=/`.
@@ -255,159 +287,6 @@ impl Default for CookiePolicy {
             same_site: SameSite::Lax,
             secure: true,
             partitioned: false,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Secret, SessionId};
-
-    fn token(byte: u8) -> Token {
-        Token::new(SessionId::from_bytes([byte; 16]), Secret::from_bytes([byte; 16]))
-    }
-
-    fn found(headers: &[&str]) -> Vec<u8> {
-        let policy = CookiePolicy::default();
-        policy
-            .tokens(headers.iter().map(|header| header.as_bytes()))
-            .map(|token| token.id().as_bytes()[0])
-            .collect()
-    }
-
-    #[test]
-    fn a3_3_1_a3_3_2_a3_3_4_the_default_cookie_is_strict() {
-        let set = CookiePolicy::default().set(&token(1), Duration::from_secs(60));
-        let expected = format!(
-            "__Host-session={}; Path=/; HttpOnly; SameSite=Lax; Max-Age=60; Secure",
-            token(1).expose()
-        );
-        assert_eq!(set, expected);
-    }
-
-    #[test]
-    fn a3_3_1_what_browsers_drop_is_refused() {
-        let policy = CookiePolicy::default;
-        let secure = || policy().name("__Secure-id");
-        let refused = [
-            policy().domain("example.com"),
-            policy().path("/app"),
-            policy().name("__HOST-id"),
-            policy().name("__secure-id").path("/app"),
-            policy().name("a b"),
-            policy().name(""),
-            policy().name("n".repeat(4096)),
-            secure().path("app"),
-            secure().path("/a;b"),
-            secure().path(format!("/{}", "p".repeat(1024))),
-            secure().domain(".example.com"),
-            secure().domain("a;b"),
-            policy().insecure_for_plain_http_on_loopback().name("__Host-id"),
-        ];
-        for policy in refused {
-            assert!(policy.check().unwrap_err().is_invalid(), "{policy:?}");
-        }
-        for policy in [
-            policy(),
-            secure().domain("example.com").path("/app"),
-            policy().insecure_for_plain_http_on_loopback(),
-        ] {
-            policy.check().unwrap();
-        }
-    }
-
-    #[test]
-    fn a3_3_5_a_cookie_over_its_limits_is_refused() {
-        let named = |bytes| CookiePolicy::default().name("n".repeat(bytes)).check();
-        assert!(named(4096 - Token::LENGTH).is_ok() && named(4096 - Token::LENGTH + 1).is_err());
-        let below = |bytes: usize| {
-            CookiePolicy::default().name("id").path(format!("/{}", "p".repeat(bytes - 1))).check()
-        };
-        assert!(below(1024).is_ok() && below(1025).is_err());
-    }
-
-    #[test]
-    fn a3_3_2_same_site_none_needs_secure() {
-        let insecure = CookiePolicy::default().insecure_for_plain_http_on_loopback();
-        assert!(insecure.same_site(SameSite::None).check().is_err());
-        assert!(CookiePolicy::default().same_site(SameSite::None).check().is_ok());
-    }
-
-    #[test]
-    fn c_chips_partitioned_needs_secure() {
-        let insecure = CookiePolicy::default().insecure_for_plain_http_on_loopback();
-        assert!(insecure.partitioned().check().is_err());
-        assert!(
-            CookiePolicy::default()
-                .partitioned()
-                .set(&token(1), Duration::ZERO)
-                .ends_with("; Secure; Partitioned")
-        );
-    }
-
-    #[test]
-    fn c_400d_max_age_is_clamped() {
-        let set = CookiePolicy::default().set(&token(1), Duration::from_secs(500 * 86_400));
-        assert!(set.contains("; Max-Age=34560000;"), "{set}");
-    }
-
-    #[test]
-    fn c_delete_matches_name_domain_and_path() {
-        let policy = CookiePolicy::default().name("id").domain("example.com").path("/app");
-        assert_eq!(
-            policy.clear(),
-            "id=; Path=/app; HttpOnly; SameSite=Lax; Max-Age=0; Domain=example.com; Secure"
-        );
-    }
-
-    #[test]
-    fn c_prefix_lookalikes_never_match() {
-        let text = token(1).expose();
-        for name in [
-            "%5f%5fHost-session",
-            "__HOST-session",
-            "=__Host-session",
-            "__Host-session ",
-            "x__Host-session",
-            "__Host-session2",
-        ] {
-            assert!(found(&[&format!("{name}={text}")]).is_empty(), "{name}");
-        }
-    }
-
-    #[test]
-    fn c_toss_duplicates_are_bounded_and_in_order() {
-        let cookie = |byte| format!("__Host-session={}", token(byte).expose());
-        let all: Vec<_> = (1..=9).map(cookie).collect();
-        assert_eq!(found(&[&all.join("; ")]), [1, 2, 3]);
-        assert_eq!(
-            found(&[&format!("a=b;{} ", all[0]), &format!("__Host-session=junk; {}", all[1])]),
-            [1, 2]
-        );
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn headers_are_split_at_each_semicolon(header in "[a;= ]{0,150}") {
-            let expected: Vec<_> = header.as_bytes().split(|byte| *byte == b';').collect();
-            proptest::prop_assert_eq!(pairs(header.as_bytes()).collect::<Vec<_>>(), expected);
-        }
-    }
-
-    #[test]
-    fn cs_hostile_headers_yield_nothing() {
-        for header in [
-            "",
-            ";",
-            "=",
-            "__Host-session",
-            "__Host-session=",
-            ";;=;=;",
-            "\u{0}\u{ff}=;",
-            "__Host-session=\"\"",
-        ] {
-            assert!(found(&[header]).is_empty(), "{header:?}");
         }
     }
 }

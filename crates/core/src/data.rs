@@ -74,8 +74,11 @@ impl<T> Key<T> {
 }
 
 impl<T: Serialize> Key<T> {
-    /// Encodes a value of this key.
-    pub(crate) fn encode(&self, value: &T) -> Result<Value, Error> {
+    /// The value as it is stored: JSON text.
+    ///
+    /// # Errors
+    /// [`Error::is_value`] if it can't be written as JSON.
+    pub fn encode(&self, value: &T) -> Result<Vec<u8>, Error> {
         encode(&self.name, value)
     }
 }
@@ -253,14 +256,38 @@ impl Data {
 
     /// Joins entries that are sorted by name, each name once and at most 255 bytes.
     pub(crate) fn from_sorted<'a>(entries: impl Iterator<Item = (&'a str, &'a [u8])> + Clone) -> Self {
-        let capacity = entries.clone().map(|(name, value)| entry_bytes(name, value.len())).sum();
-        let mut bytes = Vec::with_capacity(capacity);
-        for (name, value) in entries {
-            bytes.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-            bytes.extend_from_slice(name.as_bytes());
-            push_length(&mut bytes, value.len());
-            bytes.extend_from_slice(value);
+        Self::new().with(entries.map(|(name, value)| (name, Some(value))))
+    }
+
+    /// This data with other values for some names, or without them. The changes are sorted by name, each name once and
+    /// at most 255 bytes. What lies between them is copied as it is.
+    pub(crate) fn with<'a>(
+        &self,
+        changes: impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
+    ) -> Self {
+        let size = |name, value: Option<&[u8]>| value.map_or(0, |value| entry_bytes(name, value.len()));
+        let bytes = changes.clone().fold(self.bytes.len(), |bytes, (name, value)| {
+            bytes + size(name, value) - size(name, self.get(name))
+        });
+        let mut bytes = Vec::with_capacity(bytes);
+        let mut rest = &self.bytes[..];
+        for (name, value) in changes {
+            let mut from = rest;
+            while let Some((entry, _, after)) = split_entry(from)
+                && entry < name.as_bytes()
+            {
+                from = after;
+            }
+            bytes.extend_from_slice(&rest[..rest.len() - from.len()]);
+            rest = match split_entry(from) {
+                Some((entry, _, after)) if entry == name.as_bytes() => after,
+                _ => from,
+            };
+            if let Some(value) = value {
+                push_entry(&mut bytes, name, value);
+            }
         }
+        bytes.extend_from_slice(rest);
         Self { bytes: bytes.into_boxed_slice() }
     }
 }
@@ -275,6 +302,13 @@ impl fmt::Debug for Data {
 pub(crate) fn entry_bytes(name: &str, value_bytes: usize) -> usize {
     let length_bytes = (usize::BITS - value_bytes.leading_zeros()).max(1).div_ceil(7) as usize;
     1 + name.len() + length_bytes + value_bytes
+}
+
+fn push_entry(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
+    bytes.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+    bytes.extend_from_slice(name.as_bytes());
+    push_length(bytes, value.len());
+    bytes.extend_from_slice(value);
 }
 
 fn push_length(bytes: &mut Vec<u8>, mut length: usize) {

@@ -38,7 +38,7 @@ struct Change {
     name: Cow<'static, str>,
     guard: Option<Guard>,
     base: Base,
-    updates: Vec<Update>,
+    updates: Updates,
     /// The value as this request sees it, once `updates` have run.
     updated: Option<Value>,
 }
@@ -57,6 +57,26 @@ enum Guard {
 }
 
 type Update = Box<dyn Fn(Option<&[u8]>) -> Result<Value, Error> + Send + Sync>;
+
+/// In the order they were made. Most names are updated once, and need no list.
+#[derive(Default)]
+struct Updates {
+    first: Option<Update>,
+    others: Vec<Update>,
+}
+
+impl Updates {
+    fn push(&mut self, update: Update) {
+        match self.first {
+            None => self.first = Some(update),
+            Some(_) => self.others.push(update),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Update> {
+        self.first.iter().chain(&self.others)
+    }
+}
 
 impl Delta {
     /// No changes yet, to data that may take so many bytes.
@@ -88,7 +108,16 @@ impl Delta {
     /// nothing is changed.
     pub fn insert<T: Serialize>(&mut self, loaded: &Data, key: Key<T>, value: &T) -> Result<(), Error> {
         let value = key.encode(value)?;
-        self.check_size(loaded, key.name(), value.len())?;
+        self.insert_json(loaded, key, value)
+    }
+
+    /// As [`Delta::insert`], of a value that [`Key::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::is_too_large`] if the data would be; then nothing is changed.
+    pub fn insert_json<T>(&mut self, loaded: &Data, key: Key<T>, value: Vec<u8>) -> Result<(), Error> {
+        let old = self.get(loaded, key.name()).map(<[u8]>::len);
+        self.check_size(loaded, key.name(), old, value.len())?;
         self.change(key.into_name()).rebase(Base::Value(value));
         Ok(())
     }
@@ -99,11 +128,19 @@ impl Delta {
     /// # Errors
     /// As for [`Delta::insert`].
     pub fn insert_new<T: Serialize>(&mut self, loaded: &Data, key: Key<T>, value: &T) -> Result<bool, Error> {
+        let value = key.encode(value)?;
+        self.insert_new_json(loaded, key, value)
+    }
+
+    /// As [`Delta::insert_new`], of a value that [`Key::encode`] wrote.
+    ///
+    /// # Errors
+    /// As for [`Delta::insert_json`].
+    pub fn insert_new_json<T>(&mut self, loaded: &Data, key: Key<T>, value: Vec<u8>) -> Result<bool, Error> {
         if self.get(loaded, key.name()).is_some() {
             return Ok(false);
         }
-        let value = key.encode(value)?;
-        self.check_size(loaded, key.name(), value.len())?;
+        self.check_size(loaded, key.name(), None, value.len())?;
         let guard = self.is_untouched(key.name()).then_some(Guard::Absent);
         let change = self.change(key.into_name());
         change.guard = change.guard.take().or(guard);
@@ -147,14 +184,33 @@ impl Delta {
     where
         T: Default + Serialize + DeserializeOwned + 'static,
     {
-        let name = key.name().to_owned();
+        self.update_if(loaded, key, update, |_| Ok(()))
+    }
+
+    /// As [`Delta::update`], if `admit` lets the result pass, which it is given as JSON text.
+    ///
+    /// # Errors
+    /// As for [`Delta::update`], and that of `admit`; then nothing is changed.
+    pub fn update_if<T>(
+        &mut self,
+        loaded: &Data,
+        key: Key<T>,
+        update: impl Fn(&mut T) + Send + Sync + 'static,
+        admit: impl FnOnce(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error>
+    where
+        T: Default + Serialize + DeserializeOwned + 'static,
+    {
+        let kept = key.clone();
         let update: Update = Box::new(move |value| {
-            let mut value = value.map_or_else(|| Ok(T::default()), |value| data::decode(&name, value))?;
+            let mut value = value.map_or_else(|| Ok(T::default()), |value| kept.decode(value))?;
             update(&mut value);
-            data::encode(&name, &value)
+            kept.encode(&value)
         });
-        let updated = update(self.get(loaded, key.name()))?;
-        self.check_size(loaded, key.name(), updated.len())?;
+        let old = self.get(loaded, key.name());
+        let updated = update(old)?;
+        admit(&updated)?;
+        self.check_size(loaded, key.name(), old.map(<[u8]>::len), updated.len())?;
         let change = self.change(key.into_name());
         change.updated = Some(updated);
         change.updates.push(update);
@@ -215,17 +271,21 @@ impl Delta {
             let base = stored.get(&change.name).filter(|_| !self.cleared);
             changed.push((&*change.name, value_of(change, base)?));
         }
-        let is_kept = |name: &str| !self.cleared && changed.iter().all(|(other, _)| *other != name);
-        let kept = stored.iter().filter(|(name, _)| is_kept(name));
-        let set = changed.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
-        let mut entries: Vec<_> = kept.chain(set).collect();
-        entries.sort_unstable_by_key(|(name, _)| *name);
-        Ok(Some(Data::from_sorted(entries.into_iter())))
+        changed.sort_unstable_by_key(|(name, _)| *name);
+        let nothing = Data::new();
+        let kept = if self.cleared { &nothing } else { stored };
+        Ok(Some(kept.with(changed.iter().map(|(name, value)| (*name, value.as_deref())))))
     }
 
     /// Refuses growth over the limit; what shrinks may stay over it, or data stored under a higher limit couldn't be
-    /// mended.
-    fn check_size(&self, loaded: &Data, name: &str, value_bytes: usize) -> Result<(), Error> {
+    /// mended. `old` is the length of the value as this request sees it.
+    fn check_size(
+        &self,
+        loaded: &Data,
+        name: &str,
+        old: Option<usize>,
+        value_bytes: usize,
+    ) -> Result<(), Error> {
         let entry =
             |name: &str, value: Option<&[u8]>| value.map_or(0, |value| data::entry_bytes(name, value.len()));
         let mut bytes = if self.cleared { 0 } else { loaded.as_bytes().len() };
@@ -233,7 +293,8 @@ impl Delta {
             let stored = loaded.get(&change.name).filter(|_| !self.cleared);
             bytes = bytes - entry(&change.name, stored) + entry(&change.name, change.seen());
         }
-        let (old, new) = (entry(name, self.get(loaded, name)), data::entry_bytes(name, value_bytes));
+        let old = old.map_or(0, |bytes| data::entry_bytes(name, bytes));
+        let new = data::entry_bytes(name, value_bytes);
         let after = bytes - old + new;
         if after > self.bytes_max && new > old {
             let changed =
@@ -251,7 +312,8 @@ impl Delta {
     fn change(&mut self, name: Cow<'static, str>) -> &mut Change {
         let at = self.changes.iter().position(|change| change.name == name).unwrap_or_else(|| {
             let base = if self.cleared { Base::Nothing } else { Base::Stored };
-            self.changes.push(Change { name, guard: None, base, updates: Vec::new(), updated: None });
+            let change = Change { name, guard: None, base, updates: Updates::default(), updated: None };
+            self.changes.push(change);
             self.changes.len() - 1
         });
         &mut self.changes[at]
@@ -272,7 +334,7 @@ impl Delta {
 impl Change {
     fn rebase(&mut self, base: Base) {
         self.base = base;
-        self.updates.clear();
+        self.updates = Updates::default();
         self.updated = None;
     }
 
@@ -291,7 +353,7 @@ impl Change {
             Base::Value(value) => Some(Cow::Borrowed(value.as_slice())),
             Base::Nothing => None,
         };
-        for update in &self.updates {
+        for update in self.updates.iter() {
             value = Some(Cow::Owned(update(value.as_deref())?));
         }
         Ok(value)

@@ -20,6 +20,7 @@ enum Kind {
     Corrupt,
     Entropy,
     Anonymous,
+    Refused,
 }
 
 impl Error {
@@ -59,6 +60,12 @@ impl Error {
         self.kind == Kind::Anonymous
     }
 
+    /// The [data guard](crate::guard) refuses an entry.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.kind == Kind::Refused
+    }
+
     /// The random source failed, for the reason given.
     pub fn entropy(source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
         Self::new(Kind::Entropy, "the system's random number generator failed").because(source)
@@ -76,6 +83,11 @@ impl Error {
 
     pub(crate) fn anonymous(message: &'static str) -> Self {
         Self::new(Kind::Anonymous, message)
+    }
+
+    /// The [data guard](crate::guard) refuses an entry; the message names it.
+    pub fn refused(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Refused, message)
     }
 
     /// The data is too large. The message names the largest of these entries, each with its size.

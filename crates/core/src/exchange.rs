@@ -22,202 +22,23 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    AuthorityKeys, Data, Error, Lifetime, Policy, Record, Secret, SessionId, Subject, Timestamp, Token,
-    Version,
+    AuthorityKeys, Data, Error, Policy, Record, Secret, SessionId, Timestamp, Token, Version,
     data::RESERVED_PREFIX,
     delta::Delta,
     lifetime::Times,
-    record::{Authority, History, Origin, Pending, Presented, Rotated, TRACES_MAX},
-    token::{Trace, Verifier},
+    record::{Authority, StepUp},
+    token::Verifier,
 };
 
-/// Where a request stands towards a session.
-#[derive(Clone, Debug)]
-pub enum Standing {
-    /// It presented no token, or one that means nothing here: it is anonymous, and may begin a session.
-    Absent,
-    /// It presented a secret that this record honours.
-    Held {
-        /// The record, as loaded.
-        record: Arc<Record>,
-        /// Which of its secrets was presented.
-        seat: Seat,
-    },
-    /// The session lives, but the presented secret lost its authority: anonymous, and mustn't write or set a cookie,
-    /// or it would overwrite the cookie that a login has just set.
-    Superseded,
-    /// The session ended a short while ago. As superseded, but an end counts as done.
-    Ended,
-    /// The store couldn't be asked, and the route may be served without a session.
-    Degraded,
-}
+mod intent;
+mod rotation;
+mod standing;
 
-/// Which of a record's secrets a request presented.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seat {
-    /// The current one.
-    Current,
-    /// Its successor, for the first time: it becomes the current one with the next stored change.
-    Successor,
-    /// One that was replaced: served, never sent a cookie.
-    Previous,
-}
-
-impl Standing {
-    /// The standing of a request whose secret was looked up in a record. `None` if it was reused: the session must be
-    /// revoked.
-    #[must_use]
-    pub fn of(record: Arc<Record>, presented: Presented) -> Option<Self> {
-        let seat = match presented {
-            Presented::Current => Seat::Current,
-            Presented::Successor => Seat::Successor,
-            Presented::Previous => Seat::Previous,
-            Presented::Reused => return None,
-            Presented::Superseded => return Some(Self::Superseded),
-            Presented::Unknown => return Some(Self::Absent),
-        };
-        Some(Self::Held { record, seat })
-    }
-
-    /// The standing of a request after its change met a conflict. It keeps its authority for as long as the record's
-    /// epoch is that of `began`: rotations pass a slow request by, a login doesn't. Which secret is honoured is looked
-    /// up again, for only the fresh record tells whether a cookie may still be sent.
-    #[must_use]
-    pub fn recheck(
-        fresh: Arc<Record>,
-        began: &Record,
-        secret: &Secret,
-        keys: Option<&AuthorityKeys>,
-        grace: Duration,
-        now: Timestamp,
-    ) -> Self {
-        if fresh.authority.epoch != began.authority.epoch {
-            return Self::Superseded;
-        }
-        let seat = match fresh.authority.examine_under(keys, &fresh.id, secret, grace, now) {
-            Presented::Current => Seat::Current,
-            Presented::Successor => Seat::Successor,
-            Presented::Previous | Presented::Reused | Presented::Superseded | Presented::Unknown => {
-                Seat::Previous
-            }
-        };
-        Self::Held { record: fresh, seat }
-    }
-}
-
-/// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EndReason {
-    /// Its user logged out.
-    Logout,
-    /// Another user logged in over it.
-    Replaced,
-    /// It was ended from elsewhere: by its user from another device, or by an administrator.
-    Revoked,
-    /// A secret that had been rotated out was presented after its grace.
-    Reuse,
-}
-
-impl EndReason {
-    /// The reason in one word, for events and stores.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Logout => "logout",
-            Self::Replaced => "replaced",
-            Self::Revoked => "revoked",
-            Self::Reuse => "reuse",
-        }
-    }
-
-    /// Reads what [`EndReason::as_str`] gave.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::Logout, Self::Replaced, Self::Revoked, Self::Reuse]
-            .into_iter()
-            .find(|reason| reason.as_str() == word)
-    }
-}
-
-/// What a handler wants of the session.
-#[derive(Debug)]
-pub struct Intent {
-    /// Changes to the data.
-    pub delta: Delta,
-    /// To whom the session shall belong.
-    pub login: Option<Subject>,
-    /// Authenticate the same subject again. The secret presented stays good, at its level, until the new one is seen.
-    pub step_up: bool,
-    /// Replace the secret.
-    pub rotate: bool,
-    /// Give the session these timeouts.
-    pub lifetime: Option<Lifetime>,
-    /// End the session.
-    pub end: Option<EndReason>,
-    /// What was done after the end: it belongs to a new session.
-    pub then: Option<Box<Intent>>,
-}
-
-impl Intent {
-    /// Nothing wanted yet, of data that may take so many bytes.
-    #[must_use]
-    pub const fn new(record_bytes_max: usize) -> Self {
-        Self {
-            delta: Delta::new(record_bytes_max),
-            login: None,
-            step_up: false,
-            rotate: false,
-            lifetime: None,
-            end: None,
-            then: None,
-        }
-    }
-
-    /// Whether nothing is wanted.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.wish() == Wish::Read && self.lifetime.is_none() && self.delta.is_empty()
-    }
-
-    /// Ends the session; what is wanted from here on belongs to a new one. A second end takes back that new one.
-    pub fn end(&mut self, reason: EndReason, record_bytes_max: usize) {
-        self.end.get_or_insert(reason);
-        self.then = Some(Box::new(Self::new(record_bytes_max)));
-    }
-
-    /// Whether the session changes hands, or its secret is to be replaced.
-    #[must_use]
-    pub fn moves_authority(&self) -> bool {
-        matches!(self.wish(), Wish::Login | Wish::StepUp | Wish::Rotate)
-    }
-
-    fn wish(&self) -> Wish {
-        if let Some(reason) = self.end {
-            Wish::End(reason)
-        } else if self.login.is_some() {
-            Wish::Login
-        } else if self.step_up {
-            Wish::StepUp
-        } else if self.rotate {
-            Wish::Rotate
-        } else if self.lifetime.is_some() || !self.delta.is_empty() {
-            Wish::Write
-        } else {
-            Wish::Read
-        }
-    }
-}
-
-/// The strongest thing wanted, strongest first.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wish {
-    End(EndReason),
-    Login,
-    StepUp,
-    Rotate,
-    Write,
-    Read,
-}
+use intent::Wish;
+pub use intent::{EndReason, Intent};
+pub(crate) use rotation::promote;
+use rotation::{add_step_up, add_successor, is_rotation_due, offer};
+pub use standing::{Seat, Standing};
 
 /// What the decision needs to know of its surroundings.
 pub struct Circumstances<'a> {
@@ -256,18 +77,18 @@ pub enum Action {
     /// Note activity; best effort.
     Touch,
     /// Store a new record; never over another.
-    Create(Record),
+    Create(Arc<Record>),
     /// Replace the record, if it is unchanged.
     Replace {
         /// The record as it shall be.
-        record: Record,
+        record: Arc<Record>,
         /// Whether the request fails if it can't be stored. Housekeeping of a reading request waits for the next one.
         is_required: bool,
     },
     /// End the session, if it is unchanged.
     End(EndReason),
     /// End the session, if it is unchanged, then store a new record.
-    EndThenCreate(EndReason, Record),
+    EndThenCreate(EndReason, Arc<Record>),
     /// The request's changes are lost: it no longer has authority, or a condition of its own doesn't hold.
     Refuse,
     /// There is a change, but no store to keep it.
@@ -281,6 +102,23 @@ pub enum CookieChange {
     Set(Token, Duration),
     /// Delete the cookie.
     Clear,
+}
+
+/// Whether a request plainly leaves everything as it is: it wants nothing, and nothing is due. That is most requests,
+/// and it is found out without a plan's work. Where this is false, [`plan`] may still come to nothing.
+#[must_use]
+pub fn is_settled(standing: &Standing, intent: &Intent, policy: &Policy, now: Timestamp) -> bool {
+    let is_quiet = || match standing {
+        Standing::Held { record, seat } => {
+            !seat.is_new()
+                && !record.authority.is_pending()
+                && record.is_alive(now)
+                && !record.times.is_touch_due(now)
+                && !is_rotation_due(record, intent, policy, now)
+        }
+        Standing::Absent | Standing::Superseded | Standing::Ended | Standing::Degraded => true,
+    };
+    intent.is_empty() && is_quiet()
 }
 
 /// Decides what a request does to its session.
@@ -371,7 +209,11 @@ fn create(intent: &Intent, at: &mut Circumstances<'_>) -> Result<Plan, Error> {
     Ok(Plan { action: Action::Create(record), cookie: Some(cookie) })
 }
 
-fn begin(data: Data, intent: &Intent, at: &mut Circumstances<'_>) -> Result<(Record, CookieChange), Error> {
+fn begin(
+    data: Data,
+    intent: &Intent,
+    at: &mut Circumstances<'_>,
+) -> Result<(Arc<Record>, CookieChange), Error> {
     let token = Token::from_bytes(random(at)?);
     let started = if intent.login.is_some() { at.arrived } else { at.now };
     let record = Record {
@@ -384,7 +226,7 @@ fn begin(data: Data, intent: &Intent, at: &mut Circumstances<'_>) -> Result<(Rec
         data,
     };
     let max_age = record.times.end.since(at.now);
-    Ok((record, CookieChange::Set(token, max_age)))
+    Ok((Arc::new(record), CookieChange::Set(token, max_age)))
 }
 
 /// A new secret at once, in the same record: every earlier one is superseded. Over another subject's session, a new
@@ -410,10 +252,10 @@ fn login(record: &Record, intent: &Intent, at: &mut Circumstances<'_>) -> Result
         intent.lifetime.unwrap_or(if is_first { at.policy.lifetime } else { record.times.lifetime() });
     next.times = record.times.restart(lifetime, at.arrived, at.now);
     next.client = at.client.cloned().or(next.client);
-    next.authority.supersede_all();
-    next.authority.current = verifier(&secret, &record.id, at);
+    next.authority.epoch = next.authority.epoch.wrapping_add(1);
+    next.authority.supersede_all(verifier(&secret, &record.id, at));
     let cookie = Some(CookieChange::Set(Token::new(record.id, secret), next.times.end.since(at.now)));
-    Ok(Plan { action: Action::Replace { record: next, is_required: true }, cookie })
+    Ok(Plan { action: Action::Replace { record: Arc::new(next), is_required: true }, cookie })
 }
 
 /// A new secret for this request alone; the old one keeps its level until the new one is first seen.
@@ -427,16 +269,11 @@ fn step_up(record: &Record, seat: Seat, intent: &Intent, at: &mut Circumstances<
     let secret = Secret::from_bytes(random(at)?);
     next.version = version(at)?;
     next.times.active = at.now;
-    let end = at.arrived + next.times.lifetime().absolute();
-    next.authority.epoch = next.authority.epoch.wrapping_add(1);
-    let history = next.authority.history.get_or_insert_default();
-    if let Some(unseen) = history.pending.take() {
-        remember(&mut history.superseded, unseen.verifier.trace());
-    }
-    let origin = Origin::StepUp { started: at.arrived, end };
-    history.pending = Some(Pending { verifier: verifier(&secret, &record.id, at), origin });
+    let step_up = StepUp { verifier: verifier(&secret, &record.id, at), started: at.arrived };
+    let end = next.times.stepped_up(step_up.started).end;
+    add_step_up(&mut next.authority, step_up, at.now);
     let cookie = Some(CookieChange::Set(Token::new(record.id, secret), end.since(at.now)));
-    Ok(Plan { action: Action::Replace { record: next, is_required: true }, cookie })
+    Ok(Plan { action: Action::Replace { record: Arc::new(next), is_required: true }, cookie })
 }
 
 /// A request that leaves authority where it is: it reads, writes, rotates, or sees a successor for the first time.
@@ -445,15 +282,15 @@ fn keep(record: &Record, seat: Seat, intent: &Intent, at: &mut Circumstances<'_>
         return Err(anonymous());
     }
     let touch = if record.times.is_touch_due(at.now) { Action::Touch } else { Action::Nothing };
-    if seat != Seat::Successor && intent.is_empty() && !is_rotation_due(record, intent, at) {
+    let is_due = |record| is_rotation_due(record, intent, at.policy, at.now);
+    if !seat.is_new() && intent.is_empty() && !is_due(record) {
         return Ok(Plan { action: touch, cookie: offer(record, seat, intent, at) });
     }
     let Some((mut next, mut is_written)) = write(record, seat, intent, at)? else {
         return Ok(Plan::only(Action::Refuse));
     };
-    let is_promoted = seat == Seat::Successor;
-    let is_rotated =
-        seat != Seat::Previous && is_rotation_due(&next, intent, at) && add_successor(&mut next, at)?;
+    let is_promoted = seat.is_new();
+    let is_rotated = seat != Seat::Previous && is_due(&next) && add_successor(&mut next, at)?;
     let cookie = offer(&next, seat, intent, at);
     if intent.lifetime.is_some() && cookie.is_some() && next.subject.is_some() && !next.authority.is_pending()
     {
@@ -465,13 +302,13 @@ fn keep(record: &Record, seat: Seat, intent: &Intent, at: &mut Circumstances<'_>
         next.version = version(at)?;
         next.times.active = at.now;
         let is_required = is_written || (is_rotated && intent.rotate);
-        return Ok(Plan { action: Action::Replace { record: next, is_required }, cookie });
+        return Ok(Plan { action: Action::Replace { record: Arc::new(next), is_required }, cookie });
     }
     Ok(Plan { action: touch, cookie })
 }
 
 /// The record with the handler's changes, and whether there are any; `None` if a condition of theirs doesn't hold.
-/// A successor takes its place first, for timeouts count from a step-up that it came from.
+/// A secret that is new takes its place first, for timeouts count from the step-up that it came from.
 fn write(
     record: &Record,
     seat: Seat,
@@ -485,9 +322,7 @@ fn write(
         data
     };
     let mut next = record.with_data(data);
-    if seat == Seat::Successor {
-        promote(&mut next, at.now);
-    }
+    promote(&mut next, seat, at.now);
     let times = next.times;
     if let Some(lifetime) = intent.lifetime {
         next.times = next.times.extend(lifetime);
@@ -498,96 +333,6 @@ fn write(
 
 fn changed(delta: &Delta, stored: &Data, is_fresh: bool) -> Result<Option<Data>, Error> {
     if is_fresh { delta.apply(stored) } else { Ok(delta.apply_to_loaded(stored)) }
-}
-
-/// The successor was seen, so the browser has it: what it replaces is on its way out.
-pub(crate) fn promote(record: &mut Record, now: Timestamp) {
-    let authority = &mut record.authority;
-    let Some(history) = &mut authority.history else { return };
-    let Some(pending) = history.pending.take() else { return };
-    let replaced = std::mem::replace(&mut authority.current, pending.verifier).trace();
-    history.since = now;
-    match pending.origin {
-        Origin::Rotation { .. } => {
-            if history.rotated.len() == TRACES_MAX {
-                history.rotated.remove(0);
-            }
-            history.rotated.push(Rotated { trace: replaced, at: now });
-        }
-        Origin::StepUp { started, end } => {
-            for rotated in std::mem::take(&mut history.rotated) {
-                remember(&mut history.superseded, rotated.trace);
-            }
-            remember(&mut history.superseded, replaced);
-            // Set at the next rotation; a secret from a step-up went to one response only.
-            history.since = Timestamp::ZERO;
-            record.times = Times { started, end, ..record.times };
-        }
-    }
-}
-
-/// A secret that itself came from a rotation less than a grace ago isn't rotated again, even if asked for: a response
-/// that still carries it could arrive after its successor was replaced in turn, and look like a theft.
-fn is_rotation_due(record: &Record, intent: &Intent, at: &Circumstances<'_>) -> bool {
-    if record.subject.is_none() || record.authority.is_pending() {
-        return false;
-    }
-    let history = record.authority.history.as_deref();
-    let rotated = history.map_or(Timestamp::ZERO, |history| history.since);
-    let is_settled = rotated == Timestamp::ZERO || at.now.since(rotated) >= at.policy.grace;
-    let age = at.now.since(rotated.max(record.times.started));
-    is_settled && (intent.rotate || at.policy.rotation_period.is_some_and(|period| age >= period))
-}
-
-fn add_successor(record: &mut Record, at: &mut Circumstances<'_>) -> Result<bool, Error> {
-    let Some(presented) = at.presented else { return Ok(false) };
-    let salt = random(at)?;
-    let verifier = verifier(&presented.successor(&salt), &record.id, at);
-    let history = record.authority.history.get_or_insert_default();
-    history.pending = Some(Pending { verifier, origin: Origin::Rotation { salt } });
-    Ok(true)
-}
-
-/// The cookie for a request that kept its authority: the successor of the secret it presented, while that is current
-/// and the successor unseen; or the same token again, when its lifetime was changed.
-fn offer(record: &Record, seat: Seat, intent: &Intent, at: &Circumstances<'_>) -> Option<CookieChange> {
-    let presented = at.presented.filter(|_| seat != Seat::Previous)?;
-    let max_age = record.times.end.since(at.now);
-    let pending = record.authority.history.as_ref().and_then(|history| history.pending.as_ref());
-    match pending.map(|pending| &pending.origin) {
-        Some(Origin::Rotation { salt }) => {
-            Some(CookieChange::Set(Token::new(record.id, presented.successor(salt)), max_age))
-        }
-        Some(Origin::StepUp { .. }) => None,
-        None => intent.lifetime.map(|_| CookieChange::Set(Token::new(record.id, presented.clone()), max_age)),
-    }
-}
-
-impl Authority {
-    /// Whether a successor or a step-up's secret is out and unseen.
-    fn is_pending(&self) -> bool {
-        self.history.as_ref().is_some_and(|history| history.pending.is_some())
-    }
-
-    fn supersede_all(&mut self) {
-        self.epoch = self.epoch.wrapping_add(1);
-        let History { pending, rotated, superseded, since, .. } = &mut **self.history.get_or_insert_default();
-        for rotated in std::mem::take(rotated) {
-            remember(superseded, rotated.trace);
-        }
-        remember(superseded, self.current.trace());
-        if let Some(pending) = pending.take() {
-            remember(superseded, pending.verifier.trace());
-        }
-        *since = Timestamp::ZERO;
-    }
-}
-
-fn remember(traces: &mut Vec<Trace>, trace: Trace) {
-    if traces.len() == TRACES_MAX {
-        traces.remove(0);
-    }
-    traces.push(trace);
 }
 
 impl Plan {

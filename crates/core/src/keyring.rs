@@ -244,13 +244,22 @@ impl KeyRing {
         replacement: (KeyId, Material),
         now: Timestamp,
     ) -> Result<(), Error> {
-        if self.find(id)?.state == State::Primary {
+        let removed = self.find(id)?;
+        let mut ring = self.clone();
+        // First, for a full ring has no room for the replacement before.
+        ring.keys.retain(|key| key.id != id);
+        if removed.state == State::Primary {
             let (new, material) = replacement;
+            if new == id || material.is_same(&removed.material) {
+                return Err(Error::invalid(format!(
+                    "the key {id} can't be replaced by itself: draw another"
+                )));
+            }
             let time = whole_second(now);
-            self.add(Key { id: new, material, state: State::Pending, created: time, since: time })?;
-            self.make_primary(new, now);
+            ring.add(Key { id: new, material, state: State::Pending, created: time, since: time })?;
+            ring.make_primary(new, now);
         }
-        self.keys.retain(|key| key.id != id);
+        *self = ring;
         Ok(())
     }
 

@@ -16,6 +16,7 @@ pub mod data;
 pub mod delta;
 mod error;
 pub mod exchange;
+pub mod guard;
 mod hmac;
 pub mod keyring;
 pub mod lifetime;

@@ -107,6 +107,11 @@ impl Times {
         Self { end: self.started + lifetime.absolute(), idle_s: lifetime.idle_s, ..self }
     }
 
+    /// The same session, authenticated anew at this time, with timeouts as long as before.
+    pub(crate) fn stepped_up(self, started: Timestamp) -> Self {
+        Self { started, ..self }.extend(self.lifetime())
+    }
+
     /// The first instant at which the session is no longer alive, if nothing is stored until then.
     #[must_use]
     pub fn expires(&self) -> Timestamp {

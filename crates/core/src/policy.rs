@@ -21,9 +21,14 @@ pub struct Policy {
     /// time a response can take to reach the browser: [`Policy::check`] asks for twice the grace.
     pub rotation_period: Option<Duration>,
     /// How long a replaced secret is still served, and how long an ended session is remembered as ended. It must be
-    /// longer than the longest time between a browser's sending a request and its session being loaded, plus the
-    /// difference between the clocks of all nodes.
+    /// longer than the longest time between a browser's sending a request and its arrival, plus the difference between
+    /// the clocks of all nodes.
     pub grace: Duration,
+    /// How far the clocks of all nodes may be apart. A login on one node that races with the end of its subject's
+    /// sessions on another is told from a later one by their clocks: the end covers what arrived up to so much later,
+    /// and waits as long before it returns, so that the next login isn't refused. Nothing by default, which is right for
+    /// one machine; on several, a login may slip through that arrived within their difference before the end.
+    pub clock_skew_max: Duration,
     /// Bytes that a session's data may take.
     pub record_bytes_max: usize,
     /// What stays of an anonymous session's data when its visitor logs in.
@@ -65,6 +70,11 @@ impl Policy {
         if self.grace > self.lifetime.idle() {
             return Err(Error::invalid("the grace is longer than the idle timeout"));
         }
+        if self.clock_skew_max >= self.grace {
+            return Err(Error::invalid(
+                "the clocks may be further apart than the grace is long, which has to bear that and the way in",
+            ));
+        }
         if self.rotation_period.is_some_and(|period| period < 2 * self.grace) {
             return Err(Error::invalid(
                 "the rotation period is under twice the grace: a response on its way could bring back a secret that \
@@ -85,6 +95,7 @@ impl Default for Policy {
             lifetime: Lifetime::default(),
             rotation_period: None,
             grace: Duration::from_secs(60),
+            clock_skew_max: Duration::ZERO,
             record_bytes_max: 16 * 1024,
             carry_over: CarryOver::All,
         }
@@ -103,5 +114,7 @@ mod tests {
         assert!(policy(Some(Duration::from_secs(119)), minutes(1)).unwrap_err().is_invalid());
         assert!(policy(None, Duration::ZERO).unwrap_err().is_invalid());
         assert!(policy(None, minutes(31)).unwrap_err().is_invalid());
+        let clock_skew_max = minutes(1);
+        assert!(Policy { clock_skew_max, ..Policy::default() }.check().unwrap_err().is_invalid());
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Data, Error, SessionId, Timestamp, lifetime::Times};
 
 pub use crate::authority::{Authority, Presented};
-pub(crate) use crate::authority::{History, Origin, Pending, Rotated, TRACES_MAX};
+pub(crate) use crate::authority::{History, Pending, Rotated, STEP_UPS_MAX, StepUp, TRACES_MAX};
 
 /// One session as it is stored.
 ///

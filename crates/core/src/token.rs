@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::block_api::compress256;
 use subtle::ConstantTimeEq;
 
 use crate::{Error, hmac::Hmac, keyring::KeyId};
@@ -21,6 +21,7 @@ use crate::{Error, hmac::Hmac, keyring::KeyId};
 /// # Ok::<(), cloakroom_core::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[repr(align(8))] // Copied as whole words, wherever it lies.
 pub struct SessionId([u8; 16]);
 
 impl SessionId {
@@ -65,6 +66,7 @@ impl FromStr for SessionId {
 ///
 /// There is no way to print it; `Debug` shows nothing of it.
 #[derive(Clone)]
+#[repr(align(8))]
 pub struct Secret([u8; 16]);
 
 impl Secret {
@@ -131,7 +133,8 @@ impl Verifier {
     /// Compares in constant time.
     #[must_use]
     pub(crate) fn matches(&self, other: &Self) -> bool {
-        self.key == other.key && bool::from(self.bits.ct_eq(&other.bits))
+        let number = |bits: [u8; 16]| u128::from_ne_bytes(bits);
+        self.key == other.key && bool::from(number(self.bits).ct_eq(&number(other.bits)))
     }
 
     pub(crate) fn key(&self) -> KeyId {
@@ -159,7 +162,9 @@ pub struct Trace {
 
 impl Trace {
     pub(crate) fn matches(&self, verifier: &Verifier) -> bool {
-        self.key == verifier.key && bool::from(self.bits.ct_eq(&verifier.bits[..8]))
+        let other = verifier.trace();
+        let number = |bits: [u8; 8]| u64::from_ne_bytes(bits);
+        self.key == other.key && bool::from(number(self.bits).ct_eq(&number(other.bits)))
     }
 
     pub(crate) fn key(&self) -> KeyId {
@@ -211,7 +216,7 @@ impl Token {
     /// Reads a cookie's value; `None` unless it is exactly a token.
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
-        decode(value).map(Self::from_bytes)
+        decode_words(value.try_into().ok()?).map(Self::from_words)
     }
 
     /// The token of these bytes: the id, then the secret.
@@ -220,6 +225,12 @@ impl Token {
         id.copy_from_slice(&bytes[..16]);
         secret.copy_from_slice(&bytes[16..]);
         Self { id: SessionId(id), secret: Secret(secret) }
+    }
+
+    fn from_words(words: [u64; 4]) -> Self {
+        let bytes = |high: u64, low: u64| (u128::from(high) << 64 | u128::from(low)).to_be_bytes();
+        let [id_high, id_low, secret_high, secret_low] = words;
+        Self { id: SessionId(bytes(id_high, id_low)), secret: Secret(bytes(secret_high, secret_low)) }
     }
 
     /// The public half.
@@ -261,22 +272,68 @@ fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     (length == N).then_some(bytes)
 }
 
-/// SHA-256 over three fixed-length parts, the first of which names the purpose, cut to 128 bits.
-fn hash(parts: [&[u8; 16]; 3]) -> [u8; 16] {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update(part);
+/// Strict base64url of 32 bytes, as four numbers. Every request with a session has one of these to read, and a decoder
+/// for any length writes its bytes in pieces that whoever reads them next has to wait for.
+fn decode_words(text: &[u8; Token::LENGTH]) -> Option<[u64; 4]> {
+    let (mut numbers, mut seen) = ([0; 6], 0);
+    let mut add = |number: &mut u64, character: u8| {
+        let digit = DIGITS[usize::from(character)];
+        seen |= digit;
+        *number = *number << 6 | u64::from(digit);
+    };
+    // Eight characters are 48 bits; the last three are 16 and two that must be zero.
+    let (eights, last) = text.as_chunks::<8>();
+    for (number, eight) in numbers.iter_mut().zip(eights) {
+        eight.iter().for_each(|character| add(number, *character));
     }
-    let digest = hasher.finalize();
-    let mut out = [0; 16];
-    out.copy_from_slice(&digest[..16]);
-    out
+    last.iter().for_each(|character| add(&mut numbers[5], *character));
+    let [a, b, c, d, e, f] = numbers;
+    let is_canonical = seen < NO_DIGIT && f & 0b11 == 0;
+    is_canonical.then_some([a << 16 | b >> 32, b << 32 | c >> 16, c << 48 | d, e << 16 | f >> 2])
 }
+
+/// What each character stands for.
+const DIGITS: [u8; 256] = {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut digits = [NO_DIGIT; 256];
+    let mut at = 0;
+    while at < alphabet.len() {
+        digits[alphabet[at] as usize] = at as u8;
+        at += 1;
+    }
+    digits
+};
+
+const NO_DIGIT: u8 = 64;
+
+/// SHA-256 over three fixed-length parts, the first of which names the purpose, cut to 128 bits.
+///
+/// With its padding that is exactly one block, made in place: taking a message of any length to pieces would cost as
+/// much again as the hash.
+fn hash(parts: [&[u8; 16]; 3]) -> [u8; 16] {
+    let mut block = [0; 64];
+    for (place, part) in block.chunks_exact_mut(16).zip(parts) {
+        place.copy_from_slice(part);
+    }
+    block[48] = 0x80;
+    block[62..].copy_from_slice(&MESSAGE_BITS.to_be_bytes());
+    let mut state = SHA_256_START;
+    compress256(&mut state, &[block]);
+    let [a, b, c, d, ..] = state.map(u128::from);
+    (a << 96 | b << 64 | c << 32 | d).to_be_bytes()
+}
+
+const MESSAGE_BITS: u16 = 3 * 16 * 8;
+
+/// FIPS 180-4, section 5.3.3.
+const SHA_256_START: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use sha2::{Digest, Sha256};
 
     fn token(byte: u8) -> Token {
         Token::new(SessionId([byte; 16]), Secret([byte ^ 0xff; 16]))
@@ -288,6 +345,19 @@ mod tests {
             if let Some(token) = Token::parse(&bytes) {
                 prop_assert_eq!(token.expose().into_bytes(), bytes);
             }
+        }
+
+        #[test]
+        fn cs_hostile_text_of_a_tokens_length_parses_as_base64url_or_not_at_all(text in "[A-Za-z0-9_+/= -]{43}") {
+            let token = Token::parse(text.as_bytes());
+            let expected = decode::<32>(text.as_bytes()).map(Token::from_bytes);
+            prop_assert_eq!(token.map(|token| token.expose()), expected.map(|token| token.expose()));
+        }
+
+        #[test]
+        fn the_one_block_is_hashed_as_any_message(parts: [[u8; 16]; 3]) {
+            let digest = Sha256::digest(parts.concat());
+            prop_assert_eq!(&hash([&parts[0], &parts[1], &parts[2]])[..], &digest[..16]);
         }
 
         #[test]

@@ -2,13 +2,19 @@
 //!
 //! A cookie is refused if
 //!
-//! - its session ended, or its generation is below the least valid one of its session;
+//! - its session ended, or its authority moved to another line of cookies since this one was issued;
 //! - its subject's sessions were all ended since its login, which drew another epoch for the subject;
-//! - it was made under another list: one that was lost, say, by a store that restarted without its data. ListSettings
-//!   are never forgotten by losing them.
+//! - it was made under another list: one that was lost, say, by a store that restarted without its data. Revocations
+//!   are never forgotten by losing them;
 //! - its session began before an instant: that is what the list falls back to when it overflows.
+//!
+//! Lines and epochs are random, and compared for equality alone: a holder can't count them up.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use cloakroom::{
     SessionId, Subject, Timestamp,
@@ -18,20 +24,17 @@ use serde::{Deserialize, Serialize};
 
 /// How far the clocks of two nodes may be apart for an overflow to leave no hole: a session seems to have begun later
 /// than it ended, if the one node's clock is behind the other's.
-const SKEW: Duration = Duration::from_secs(2);
+pub(crate) const SKEW: Duration = Duration::from_secs(2);
 
 /// One line of the list, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Entry {
-    /// Cookies of this session below a generation; from an instant on.
+    /// Of this session, cookies of earlier lines, from an instant on, zero for at once; without a line, all, at once.
     #[serde(rename = "s")]
-    Session { id: [u8; 16], least: Option<u32>, from: u64, at: u64, until: u64 },
+    Session { id: [u8; 16], line: Option<u64>, from: u64, at: u64, until: u64 },
     /// All of a subject's cookies whose login was under another epoch.
     #[serde(rename = "u")]
     Subject { name: String, epoch: u64, except: Option<Except>, at: u64, until: u64 },
-    /// All cookies of sessions that began before this instant.
-    #[serde(rename = "b")]
-    Before { instant: u64 },
 }
 
 /// The session that a subject's revocation spares.
@@ -43,20 +46,16 @@ pub(crate) struct Except {
 }
 
 impl Entry {
-    /// When it was noted; of a cut before an instant, that instant, for a later one says more.
+    /// When it was noted.
     pub(crate) fn at(&self) -> Timestamp {
-        match self {
-            Self::Session { at, .. } | Self::Subject { at, .. } => Timestamp::from_millis(*at),
-            Self::Before { instant } => Timestamp::from_millis(*instant),
-        }
+        let (Self::Session { at, .. } | Self::Subject { at, .. }) = self;
+        Timestamp::from_millis(*at)
     }
 
-    /// Until when it counts.
+    /// Until when it counts: then the cookies that it refuses have expired.
     pub(crate) fn until(&self) -> Timestamp {
-        match self {
-            Self::Session { until, .. } | Self::Subject { until, .. } => Timestamp::from_millis(*until),
-            Self::Before { .. } => Timestamp::from_millis(u64::MAX),
-        }
+        let (Self::Session { until, .. } | Self::Subject { until, .. }) = self;
+        Timestamp::from_millis(*until)
     }
 }
 
@@ -65,68 +64,120 @@ impl Entry {
 pub(crate) struct List {
     /// Which list this is; zero before one was found.
     pub(crate) id: u64,
+    /// How long an ended session is told from one that never was.
+    grace: Duration,
     sessions: HashMap<SessionId, Cuts>,
     subjects: HashMap<Subject, SubjectCut>,
     /// Sessions that began before this are refused.
     before: Timestamp,
+    /// How many entries the log had that were taken in, ever.
+    taken: u64,
+    /// How many it is known to have had: a cookie may know of more.
+    known: AtomicU64,
+    expired_at: Timestamp,
 }
 
-/// What is refused of a session. It rarely has more than one part: a rotation whose grace isn't over, and an end.
+/// What is refused of a session.
 #[derive(Clone, Debug)]
 struct Cuts {
-    parts: Vec<Part>,
+    ended: bool,
+    /// In the log's order. It rarely has more than one: a rotation whose grace isn't over, and a login.
+    moves: Vec<Move>,
     at: Timestamp,
     until: Timestamp,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Part {
-    /// Cookies of a lower generation are refused; none: all are.
-    least: Option<u32>,
+/// Cookies of all lines before this one are refused from an instant on.
+#[derive(Clone, Copy, Debug)]
+struct Move {
+    line: u64,
     from: Timestamp,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct SubjectCut {
     epoch: u64,
     except: Option<Except>,
     at: Timestamp,
     until: Timestamp,
-    place: Place,
 }
 
-/// Where in the log an entry is: the segment's number and the entry's.
-pub(crate) type Place = (u32, usize);
+/// A session that a cookie presents.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Presented<'a> {
+    pub(crate) id: SessionId,
+    pub(crate) subject: Option<&'a Subject>,
+    pub(crate) began: Timestamp,
+    pub(crate) stamp: Stamp,
+}
+
+/// How many moves of a session are told apart at once. Of more, the earlier take effect too early.
+pub(crate) const MOVES_MAX: usize = 8;
+
+/// How often a list is searched for what has expired.
+const EXPIRE_PERIOD: Duration = Duration::from_secs(10);
 
 impl List {
-    pub(crate) fn new(id: u64) -> Self {
-        Self { id, ..Self::default() }
+    pub(crate) fn new(id: u64, grace: Duration) -> Self {
+        Self { id, grace, ..Self::default() }
     }
 
-    /// How many entries it has.
-    pub(crate) fn len(&self) -> usize {
-        self.sessions.len() + self.subjects.len()
+    pub(crate) fn set_grace(&mut self, grace: Duration) {
+        self.grace = grace;
+    }
+
+    pub(crate) fn grace(&self) -> Duration {
+        self.grace
+    }
+
+    /// An empty one, for what follows on this one.
+    pub(crate) fn beyond(list: &Self) -> Self {
+        Self { taken: list.taken, ..Self::new(list.id, list.grace) }
     }
 
     /// What a cookie still grants.
     pub(crate) fn honour(&self, session: &Presented<'_>, now: Timestamp) -> Honour {
-        if session.stamp.list != self.id || session.began < self.before {
-            return Honour::Ended;
+        // What is refused for these has been dead for long: there is no login to mind.
+        if session.stamp.list != self.id {
+            return Honour::Absent;
+        }
+        if session.stamp.entries > self.taken {
+            // Whoever issued it knew all that is known here, and more: so nothing here speaks against it.
+            self.known.fetch_max(session.stamp.entries, Ordering::Relaxed);
+            return Honour::Full;
+        }
+        if session.began < self.before {
+            return Honour::Absent;
         }
         if let Some(cut) = session.subject.and_then(|subject| self.subjects.get(subject))
             && !cut.spares(session.id, session.stamp.epoch)
         {
-            return Honour::Ended;
+            return self.ended(cut.at, now);
         }
         match self.sessions.get(&session.id) {
             None => Honour::Full,
-            Some(cuts) => cuts.honour(session.stamp.generation, now),
+            Some(cuts) if cuts.ended => self.ended(cuts.at, now),
+            Some(cuts) => cuts.honour(session.stamp.line, now),
         }
     }
 
-    /// The epoch that a login of this subject is under; zero while there is none.
-    pub(crate) fn epoch(&self, subject: &Subject) -> u64 {
-        self.subjects.get(subject).map_or(0, |cut| cut.epoch)
+    fn ended(&self, at: Timestamp, now: Timestamp) -> Honour {
+        if now > at + self.grace { Honour::Absent } else { Honour::Ended }
+    }
+
+    /// How many entries were taken in.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// How many entries the list must have.
+    pub(crate) fn known(&self) -> u64 {
+        self.known.load(Ordering::Relaxed)
+    }
+
+    /// The epoch that a login of this subject is under; none while all of the subject's are alive.
+    pub(crate) fn epoch(&self, subject: &Subject) -> Option<u64> {
+        self.subjects.get(subject).map(|cut| cut.epoch)
     }
 
     /// When the subject's sessions were last ended, and which one was spared.
@@ -135,122 +186,91 @@ impl List {
         Some((cut.at, cut.except.map(|except| SessionId::from_bytes(except.id))))
     }
 
-    /// The exception to make for a session when all others of its subject are ended.
-    pub(crate) fn except(&self, subject: &Subject, id: SessionId) -> Except {
-        let epoch = self.subjects.get(subject).and_then(|cut| match cut.except {
+    /// The exception to make for a session when all others of its subject are ended; `None` if this list doesn't
+    /// tell.
+    pub(crate) fn except(&self, subject: &Subject, id: SessionId) -> Option<Except> {
+        let cut = self.subjects.get(subject)?;
+        let epoch = match cut.except {
             Some(spared) if spared.id == *id.as_bytes() => spared.epoch,
             _ => Some(cut.epoch),
-        });
-        Except { id: *id.as_bytes(), epoch }
+        };
+        Some(Except { id: *id.as_bytes(), epoch })
     }
 
-    /// Takes in a segment's entries from this one on.
-    pub(crate) fn apply_from(&mut self, entries: &[Entry], first: usize, segment: u32) {
-        for (number, entry) in entries.iter().enumerate().skip(first) {
-            self.apply(entry, (segment, number));
-        }
-    }
-
-    /// Takes in the entry at this place of the log. Taking it in again, behind later ones, changes nothing.
-    fn apply(&mut self, entry: &Entry, place: Place) {
+    /// Takes in the next entry of the log.
+    pub(crate) fn apply(&mut self, entry: &Entry) {
+        let (at, until) = (entry.at(), entry.until());
         match entry {
-            Entry::Session { id, least, from, at, until } => {
-                let part = Part { least: *least, from: Timestamp::from_millis(*from) };
-                let (at, until) = (Timestamp::from_millis(*at), Timestamp::from_millis(*until));
-                let none = || Cuts { parts: Vec::with_capacity(1), at, until };
+            Entry::Session { id, line, from, .. } => {
+                let none = || Cuts { ended: false, moves: Vec::new(), at, until };
                 let cuts = self.sessions.entry(SessionId::from_bytes(*id)).or_insert_with(none);
                 (cuts.at, cuts.until) = (cuts.at.max(at), cuts.until.max(until));
-                cuts.add(part);
-            }
-            Entry::Subject { name, epoch, except, at, until } => {
-                let Ok(subject) = Subject::new(name) else { return };
-                let (at, until) = (Timestamp::from_millis(*at), Timestamp::from_millis(*until));
-                let new = SubjectCut { epoch: *epoch, except: *except, at, until, place };
-                let known = self.subjects.entry(subject).or_insert(new);
-                if known.place < place {
-                    *known = new;
+                match line {
+                    Some(line) => cuts.add(Move { line: *line, from: Timestamp::from_millis(*from) }),
+                    None => cuts.ended = true,
                 }
             }
-            Entry::Before { instant } => self.cut_before(Timestamp::from_millis(*instant)),
+            Entry::Subject { name, epoch, except, .. } => {
+                let Ok(subject) = Subject::new(name) else { return };
+                let new = SubjectCut { epoch: *epoch, except: *except, at, until };
+                let cut = self.subjects.entry(subject).or_insert_with(|| new.clone());
+                *cut = SubjectCut { at: cut.at.max(at), until: cut.until.max(until), ..new };
+            }
         }
     }
 
-    /// Sessions that began before the instant are refused, whichever they are: so entries that were noted well before
-    /// it, about sessions that began earlier still, say nothing more.
-    fn cut_before(&mut self, instant: Timestamp) {
-        self.before = self.before.max(instant);
-        let before = self.before;
+    /// Notes how many entries the log had so far, and from when on sessions must have begun.
+    pub(crate) fn advance(&mut self, entries: u64, before: Timestamp) {
+        self.taken = entries;
+        self.known.fetch_max(entries, Ordering::Relaxed);
+        if before <= self.before {
+            return;
+        }
+        self.before = before;
+        // What was noted well before, about sessions that began earlier still, says nothing more.
         self.sessions.retain(|_, cuts| cuts.at + SKEW >= before);
         self.subjects.retain(|_, cut| cut.at + SKEW >= before);
     }
 
-    /// Whether an entry that was noted at this time still says something.
-    pub(crate) fn counts(&self, at: Timestamp) -> bool {
-        at + SKEW >= self.before
-    }
-
-    /// Forgets entries about cookies that have all expired.
+    /// Forgets entries about cookies that have all expired, now and then.
     pub(crate) fn expire(&mut self, now: Timestamp) {
+        if now.since(self.expired_at) < EXPIRE_PERIOD {
+            return;
+        }
+        self.expired_at = now;
         self.sessions.retain(|_, cuts| cuts.until > now);
         self.subjects.retain(|_, cut| cut.until > now);
+        self.sessions.values_mut().for_each(|cuts| cuts.collapse(now));
     }
-
-    /// The entry that makes room for half of the list, by a cut that is wider than what it replaces.
-    pub(crate) fn coarser(&self, now: Timestamp) -> Entry {
-        let sessions = self.sessions.values().map(|cuts| cuts.at);
-        let mut times: Vec<_> = sessions.chain(self.subjects.values().map(|cut| cut.at)).collect();
-        times.sort_unstable();
-        let median = times.get(times.len() / 2).copied().unwrap_or(now);
-        // One later, so that whatever was noted within the median's own millisecond goes as well.
-        Entry::Before { instant: (median + SKEW).as_millis() + 1 }
-    }
-}
-
-/// A session that a cookie presents.
-pub(crate) struct Presented<'a> {
-    pub(crate) id: SessionId,
-    pub(crate) subject: Option<&'a Subject>,
-    pub(crate) began: Timestamp,
-    pub(crate) stamp: Stamp,
 }
 
 impl Cuts {
-    fn honour(&self, generation: u32, now: Timestamp) -> Honour {
-        let refusing = self.parts.iter().filter(|part| part.refuses(generation));
-        let mut honour = Honour::Full;
-        for part in refusing {
-            match (now >= part.from, part.least) {
-                (true, None) => return Honour::Ended,
-                (true, Some(_)) => honour = Honour::Superseded,
-                (false, Some(least)) if honour != Honour::Superseded => honour = Honour::Fading(least),
-                (false, _) => {}
+    fn honour(&self, line: u64, now: Timestamp) -> Honour {
+        let own = self.moves.iter().rposition(|step| step.line == line).map_or(0, |at| at + 1);
+        let later = &self.moves[own..];
+        match later.last() {
+            None => Honour::Full,
+            Some(_) if later.iter().any(|step| now >= step.from) => Honour::Superseded,
+            Some(last) => Honour::Fading(last.line),
+        }
+    }
+
+    fn add(&mut self, new: Move) {
+        self.moves.push(new);
+        self.collapse(Timestamp::ZERO);
+        while self.moves.len() > MOVES_MAX {
+            let oldest = self.moves.remove(0);
+            if let Some(next) = self.moves.first_mut() {
+                next.from = next.from.min(oldest.from);
             }
         }
-        honour
     }
 
-    /// Parts that say no more than another one are left out.
-    fn add(&mut self, new: Part) {
-        if self.parts.iter().any(|part| part.covers(new)) {
-            return;
+    /// Leaves out what came before a move that is in effect: its line is as refused as one that was never heard of.
+    fn collapse(&mut self, now: Timestamp) {
+        if let Some(last) = self.moves.iter().rposition(|step| step.from <= now) {
+            self.moves.drain(..last);
         }
-        self.parts.retain(|part| !new.covers(*part));
-        self.parts.push(new);
-    }
-}
-
-impl Part {
-    fn refuses(self, generation: u32) -> bool {
-        self.least.is_none_or(|least| generation < least)
-    }
-
-    fn covers(self, other: Self) -> bool {
-        let refuses_more = match (self.least, other.least) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(ours), Some(theirs)) => ours >= theirs,
-        };
-        refuses_more && self.from <= other.from
     }
 }
 

@@ -16,18 +16,19 @@ const PURPOSE: &str = "session";
 /// A ring that may change, and a sealer that was made from it.
 pub(crate) struct Rings {
     ring: LiveRing,
-    cookie_name: OnceLock<Box<str>>,
+    /// The cookie's name, and how long its value may be.
+    cookie: OnceLock<(Box<str>, usize)>,
     made: RwLock<Option<(u64, Arc<Sealer>)>>,
 }
 
 impl Rings {
     pub(crate) fn new(ring: LiveRing) -> Self {
-        Self { ring, cookie_name: OnceLock::new(), made: RwLock::new(None) }
+        Self { ring, cookie: OnceLock::new(), made: RwLock::new(None) }
     }
 
-    pub(crate) fn bind(&self, cookie_name: &str) -> Result<(), Error> {
+    pub(crate) fn bind(&self, cookie_name: &str, value_bytes_max: usize) -> Result<(), Error> {
         // Refused by whoever asks to be bound twice.
-        let _ = self.cookie_name.set(cookie_name.into());
+        let _ = self.cookie.set((cookie_name.into(), value_bytes_max));
         self.sealer().map(|_| ())
     }
 
@@ -38,10 +39,11 @@ impl Rings {
         {
             return Ok(Arc::clone(sealer));
         }
-        let Some(cookie_name) = self.cookie_name.get() else {
+        let Some((cookie_name, value_bytes_max)) = self.cookie.get() else {
             return Err(Error::invalid("sealed sessions must be built before they are used"));
         };
-        let sealer = Arc::new(Sealer::new(self.ring.now(), cookie_name, PURPOSE)?);
+        let sealer = Sealer::new(self.ring.now(), cookie_name, PURPOSE)?.up_to(*value_bytes_max);
+        let sealer = Arc::new(sealer);
         *self.made.write() = Some((edition, Arc::clone(&sealer)));
         Ok(sealer)
     }

@@ -1,5 +1,7 @@
 //! The carrier: sessions sealed into their cookies.
 
+mod store;
+
 use std::{
     fmt,
     sync::{Arc, OnceLock},
@@ -7,21 +9,27 @@ use std::{
 };
 
 use cloakroom::{
-    CoreError, Error, Policy, Record, SessionId, Subject, Timestamp, Version,
-    carrier::{self, Carrier, Cut, FIXED_BYTES_MAX, Honour, Opened, Sealed, Stamp},
+    CoreError, Error, Policy, Record, SessionId, Subject, Timestamp,
+    carrier::{
+        self, Carrier, Change, Cut, CutAnswer, FIXED_BYTES_MAX, Honour, Opened, SUBJECT_BYTES, Sealed, Stamp,
+    },
     clock::{Clock, Entropy as _, OsEntropy, SystemClock},
+    cookie::{Parts, capacity},
     event::Rejection,
     keyring::LiveRing,
-    store::{Answer, EndReason, Loaded, Revocation, Revoke, Store, Swept, Tombstone, Written},
+    store::{Answer, Store},
 };
 
 use crate::{
-    list::Presented,
-    log::Log,
-    node::{ListSettings, Node, Wish},
-    overwritten::Overwritten,
+    draft::{Becoming, Noted, SessionWish, Wish},
+    list::{Presented, SKEW},
+    log::random,
+    node::Node,
+    overwritten::{Issued, Overwritten},
+    packed,
     rings::Rings,
     seal::{OVERHEAD_BYTES, Rejected},
+    settings::ListSettings,
 };
 
 /// Sessions that travel in their cookies, encrypted and authenticated: no store is asked when one is read or changed.
@@ -47,6 +55,9 @@ pub struct SealedSessions {
     /// None: what was handed out can't be taken back.
     node: Option<Arc<Node>>,
     lifetime_max: Option<Duration>,
+    /// How many cookies a session is cut over at most.
+    parts_max: usize,
+    is_compressed: bool,
     bound: OnceLock<Bound>,
     overwritten: Overwritten,
 }
@@ -55,15 +66,19 @@ pub struct SealedSessions {
 struct Bound {
     cookie_name: Box<str>,
     lifetime_max: Duration,
+    /// The longest that a session can be when it is inflated.
+    plain_bytes_max: usize,
 }
 
-/// The most that browsers keep of a cookie, name and value together.
-const COOKIE_BYTES_MAX: usize = 4096;
-
-/// Left for a subject and a description of the client, which come on top of the data. A session with longer ones is
-/// refused when it is sealed, if they don't fit.
-const SUBJECT_BYTES: usize = 64;
+/// Left for a description of the client, which comes on top of the data.
 const CLIENT_BYTES: usize = 64;
+
+/// The longest subject and description that a session can have.
+const SUBJECT_BYTES_MAX: usize = 255;
+const CLIENT_BYTES_MAX: usize = 255;
+
+/// Less isn't worth a session.
+const DATA_BYTES_MIN: usize = 256;
 
 impl SealedSessions {
     /// Sealed sessions whose logout, and all other revocations, are noted in a list in this store. Nodes that share the
@@ -97,16 +112,19 @@ impl SealedSessions {
                 store.kind()
             )));
         }
-        let log = Log::new(store, |buffer| OsEntropy.fill(buffer));
-        let node = Node::start(log, settings, Box::new(clock)).await?;
+        let node = Node::start(store, settings, Box::new(clock)).await?;
         Ok(Self::new(ring, Some(node)))
     }
 
     /// Sealed sessions that nothing can take back: `logout` deletes the browser's cookie, and a copy of it stays good
-    /// until it expires. So does every cookie from before a login or a rotation. Asking for a way to end a subject's
-    /// sessions fails.
+    /// until it expires. So does every cookie from before a login or a rotation: who plants a cookie, or steals one, has
+    /// the session that a login makes of it. Asking for a way to end sessions fails, and no event tells of an end.
     #[must_use]
-    pub fn without_revocation(ring: LiveRing) -> Self {
+    pub fn insecure_without_revocation(ring: LiveRing) -> Self {
+        tracing::warn!(
+            target: "cloakroom",
+            "sealed sessions have no revocation list: a logout ends none, and copies of a cookie stay good until it expires"
+        );
         Self::new(ring, None)
     }
 
@@ -115,13 +133,19 @@ impl SealedSessions {
             rings: Rings::new(ring),
             node,
             lifetime_max: None,
+            parts_max: 1,
+            is_compressed: false,
             bound: OnceLock::new(),
             overwritten: Overwritten::default(),
         }
     }
 
-    /// The longest absolute timeout that a session may be given; the policy's by default. ListSettings are kept, and
-    /// keys are, for this long.
+    /// The longest absolute timeout that a session may be given; the policy's by default. Revocations of all of a
+    /// subject's sessions are remembered for this long, and a retired key must be kept for it.
+    ///
+    /// It can be raised at any time. When it is lowered, sessions that would live longer end that much earlier; while
+    /// some nodes still have the longer one, those honour a session for longer than a revocation by the others is
+    /// remembered.
     #[must_use]
     pub fn lifetime_max(mut self, lifetime_max: Duration) -> Self {
         self.lifetime_max = Some(lifetime_max);
@@ -132,14 +156,79 @@ impl SealedSessions {
         self.bound.get().ok_or_else(|| Error::invalid("sealed sessions must be built before they are used"))
     }
 
-    /// The most bytes that fit into a cookie of this name before they are sealed.
-    fn plain_bytes_max(cookie_name: &str) -> usize {
-        let text = COOKIE_BYTES_MAX.saturating_sub(cookie_name.len());
-        (text * 3 / 4).saturating_sub(OVERHEAD_BYTES)
+    /// Cuts sessions that don't fit into one cookie over several, at most four; one by default. Each request carries all
+    /// of them in one header, and many servers and proxies refuse headers over 8 KiB: raise their limits for more than
+    /// two. A browser that mixes parts of two responses has no session any more.
+    #[must_use]
+    pub fn split_over(mut self, cookies_max: usize) -> Self {
+        self.parts_max = cookies_max;
+        self
     }
 
-    fn until(&self, now: Timestamp) -> Result<Timestamp, Error> {
-        Ok(now + self.bound()?.lifetime_max)
+    /// Compresses sessions before they are sealed, and pads them to multiples of 256 bytes; not by default. Who can put
+    /// data into a session and watch its cookie's length may learn of other data in it, although padding hides most of
+    /// that: so leave it off where secrets and what strangers send lie in one session.
+    ///
+    /// How much fits is known only when the response is made: what is too large then is an error of the response, and not
+    /// of the handler's change.
+    #[must_use]
+    pub fn compressed(mut self) -> Self {
+        self.is_compressed = true;
+        self
+    }
+
+    /// The most bytes that fit into cookies of this name when they are sealed.
+    fn sealed_bytes_max(&self, cookie_name: &str) -> usize {
+        (capacity(cookie_name, self.parts_max) * 3 / 4).saturating_sub(OVERHEAD_BYTES)
+    }
+
+    /// For how long cookies may live on that are issued until every node has heard that they mustn't.
+    fn kept(&self, node: &Node, idle_s: u32) -> Duration {
+        Duration::from_secs(idle_s.into()) + node.settings().stale_after + SKEW
+    }
+
+    fn wish(&self, node: &Node, cut: &Cut) -> Result<Wish, Error> {
+        let Cut { session, stamp, change } = cut;
+        let (change, idle_s) = match change {
+            Change::End => (Becoming::Ended, session.times.idle_s),
+            Change::Move { from, record, arrived } => {
+                let subject = record.subject.clone().filter(|_| session.subject.is_none());
+                let (line, from) = (random()?.max(1), from.unwrap_or(Timestamp::ZERO));
+                let joins = subject.map(|subject| (subject, *arrived));
+                let idle_s = session.times.idle_s.max(record.times.idle_s);
+                (Becoming::Moved { line, from, joins }, idle_s)
+            }
+        };
+        Ok(Wish::Session(Box::new(SessionWish {
+            id: session.id,
+            subject: session.subject.clone(),
+            began: session.times.created,
+            stamp: *stamp,
+            change,
+            kept: self.kept(node, idle_s),
+        })))
+    }
+
+    /// What is sealed, if browsers keep the cookie.
+    fn encoded(&self, record: &Record, stamp: Stamp) -> Result<Vec<u8>, Error> {
+        let bound = self.bound()?;
+        if record.times.lifetime().absolute() > bound.lifetime_max {
+            return Err(Error::invalid(format!(
+                "a session was given an absolute timeout over {} s: raise the sealed sessions' `lifetime_max`",
+                bound.lifetime_max.as_secs()
+            )));
+        }
+        let encoded = carrier::encode(record, stamp)?;
+        let encoded_bytes = encoded.len();
+        let plain = if self.is_compressed { packed::pack(&encoded) } else { Some(encoded) };
+        let bytes_max = self.sealed_bytes_max(&bound.cookie_name);
+        let Some(plain) = plain.filter(|plain| plain.len() <= bytes_max) else {
+            let data = record.data.as_bytes().len();
+            let room = (bytes_max + data).saturating_sub(encoded_bytes);
+            let entries = record.data.iter().map(|(name, value)| (name, value.len()));
+            return Err(CoreError::too_large(data, room, entries).into());
+        };
+        Ok(plain)
     }
 }
 
@@ -155,15 +244,34 @@ impl Carrier for SealedSessions {
         if lifetime_max < policy.lifetime.absolute() {
             return Err(Error::invalid("`lifetime_max` is shorter than the policy's absolute timeout"));
         }
-        self.rings.bind(cookie_name)?;
-        let bound = Bound { cookie_name: cookie_name.into(), lifetime_max };
+        if !(1..=Parts::MAX).contains(&self.parts_max) {
+            return Err(Error::invalid("a session is cut over at most four cookies"));
+        }
+        if self.data_bytes_max(cookie_name) < DATA_BYTES_MIN {
+            return Err(Error::invalid("the cookie's name leaves no room for a session: shorten it"));
+        }
+        self.rings.bind(cookie_name, capacity(cookie_name, self.parts_max))?;
+        if let Some(node) = &self.node {
+            node.set_grace(policy.grace);
+        }
+        let plain_bytes_max =
+            policy.record_bytes_max + FIXED_BYTES_MAX + SUBJECT_BYTES_MAX + CLIENT_BYTES_MAX;
+        let bound = Bound { cookie_name: cookie_name.into(), lifetime_max, plain_bytes_max };
         self.bound.set(bound).map_err(|_| {
             Error::invalid("these sealed sessions are in use already: make others for another cookie")
         })
     }
 
+    fn parts_max(&self) -> usize {
+        self.parts_max
+    }
+
     fn data_bytes_max(&self, cookie_name: &str) -> usize {
-        Self::plain_bytes_max(cookie_name).saturating_sub(FIXED_BYTES_MAX + SUBJECT_BYTES + CLIENT_BYTES)
+        if self.is_compressed {
+            // As much as the policy allows: how small it gets, nobody knows beforehand.
+            return usize::MAX;
+        }
+        self.sealed_bytes_max(cookie_name).saturating_sub(FIXED_BYTES_MAX + SUBJECT_BYTES + CLIENT_BYTES)
     }
 
     fn open(&self, value: &[u8], now: Timestamp) -> Result<Opened, Error> {
@@ -176,13 +284,20 @@ impl Carrier for SealedSessions {
             }
         };
         // Sealed by a version of this library that wrote it in another form.
-        let Ok((record, stamp)) = carrier::decode(&plain) else {
+        let plain = packed::unpack(&plain, self.bound()?.plain_bytes_max);
+        let Some(Ok((mut record, stamp))) = plain.map(|plain| carrier::decode(&plain)) else {
             return Ok(Opened::Rejected(Rejection::BadSeal));
         };
+        // It was sealed when longer ones were allowed.
+        let times = &mut record.times;
+        times.end = times.end.min(times.started + self.bound()?.lifetime_max);
         if !record.is_alive(now) {
             return Ok(Opened::Rejected(Rejection::Expired));
         }
         let honour = self.honour(&record, stamp, now)?;
+        if honour == Honour::Absent {
+            return Ok(Opened::Rejected(Rejection::Ended));
+        }
         Ok(Opened::Session(Arc::new(record), stamp, honour))
     }
 
@@ -193,149 +308,53 @@ impl Carrier for SealedSessions {
         Ok(node.honour(&Presented { id, subject, began, stamp }, now))
     }
 
-    fn begin(
-        &self,
-        id: SessionId,
-        subject: Option<&Subject>,
-        arrived: Timestamp,
-        now: Timestamp,
-    ) -> Result<Stamp, Error> {
+    fn refresh(&self) -> Answer<'_, ()> {
+        self.node.as_ref().map_or_else(|| Answer::ready(Ok(())), |node| Answer::later(node.refresh()))
+    }
+
+    fn begin(&self, subject: Option<&Subject>, arrived: Timestamp, now: Timestamp) -> Result<Stamp, Error> {
         let Some(node) = &self.node else { return Ok(Stamp::default()) };
         node.check(now)?;
-        if let Some((at, except)) = subject.and_then(|subject| node.last_revocation(subject))
-            && at >= arrived
-            && except != Some(id)
-        {
+        let revoked = subject.and_then(|subject| node.last_revocation(subject));
+        if revoked.is_some_and(|(at, _)| at >= arrived) {
             return Err(Error::lost());
         }
         Ok(node.stamp(subject))
     }
 
+    fn check(&self, record: &Record, stamp: Stamp) -> Result<(), Error> {
+        // As long as the one that will be sealed, whatever that one's numbers.
+        let longest = Stamp { line: u64::MAX, epoch: u64::MAX, entries: u64::MAX, ..stamp };
+        self.encoded(record, longest).map(|_| ())
+    }
+
     fn seal(&self, record: &Record, stamp: Stamp) -> Result<Sealed, Error> {
-        let bound = self.bound()?;
-        if record.times.lifetime().absolute() > bound.lifetime_max {
-            return Err(Error::invalid(format!(
-                "a session was given an absolute timeout over {} s: raise the sealed sessions' `lifetime_max`",
-                bound.lifetime_max.as_secs()
-            )));
-        }
-        let plain = carrier::encode(record, stamp)?;
-        let bytes_max = Self::plain_bytes_max(&bound.cookie_name);
-        if plain.len() > bytes_max {
-            let data = record.data.as_bytes().len();
-            let room = (bytes_max + data).saturating_sub(plain.len());
-            let entries = record.data.iter().map(|(name, value)| (name, value.len()));
-            return Err(CoreError::too_large(data, room, entries).into());
-        }
+        let stamp = self.node.as_ref().map_or(stamp, |node| node.dated(stamp));
+        let plain = self.encoded(record, stamp)?;
         let mut salt = [0; 24];
         OsEntropy.fill(&mut salt)?;
         let value = self.rings.sealer()?.seal(&plain, &salt)?;
-        let is_overwriting = self.overwritten.note(record.id, stamp.generation, record.version);
+        let Record { id, version, times, .. } = record;
+        let (id, generation, version, at) = (*id, stamp.generation, *version, times.active);
+        let is_overwriting = self.overwritten.note(Issued { id, generation, version, at });
         Ok(Sealed { value, is_overwriting })
     }
 
-    fn cut(&self, cut: Cut, now: Timestamp) -> Answer<'_, ()> {
-        let Some(node) = &self.node else { return Answer::ready(Ok(())) };
+    fn is_overtaken(&self, id: SessionId, stamp: Stamp, arrived: Timestamp) -> bool {
+        self.overwritten.is_overtaken(id, stamp.generation, arrived)
+    }
+
+    fn cut(&self, cut: Cut, _: Timestamp) -> Answer<'_, CutAnswer> {
+        let Some(node) = &self.node else { return Answer::ready(Ok(CutAnswer::Never)) };
         Answer::later(async move {
-            let Cut { session: id, least_generation: least, from, .. } = cut;
-            node.revoke(Wish::Session { id, least, from, until: self.until(now)? }).await
+            let wish = self.wish(node, &cut)?;
+            Ok(match node.revoke(wish).await? {
+                Noted::Made(stamp) => CutAnswer::Made(stamp),
+                Noted::Superseded => CutAnswer::Superseded,
+                Noted::Ended => CutAnswer::Ended,
+            })
         })
     }
-}
-
-impl Store for SealedSessions {
-    fn kind(&self) -> &'static str {
-        "sealed"
-    }
-
-    /// Only the browser has it.
-    fn load(&self, _: SessionId, _: Timestamp) -> Answer<'_, Loaded> {
-        Answer::ready(Ok(Loaded::Absent))
-    }
-
-    fn create(&self, _: Arc<Record>, _: Timestamp) -> Answer<'_, Written> {
-        Answer::ready(Err(in_cookies()))
-    }
-
-    fn replace(&self, _: Arc<Record>, _: Version, _: Timestamp) -> Answer<'_, Written> {
-        Answer::ready(Err(in_cookies()))
-    }
-
-    fn touch(&self, _: SessionId, _: Timestamp, _: Timestamp) -> Answer<'_, Written> {
-        Answer::ready(Err(in_cookies()))
-    }
-
-    /// Whether there was a living session can't be told: it is ended if there was.
-    fn end(&self, tombstone: Tombstone, _: Option<Version>, now: Timestamp) -> Answer<'_, Written> {
-        let Some(node) = &self.node else { return Answer::ready(Err(irrevocable())) };
-        Answer::later(async move {
-            let until = self.until(now)?;
-            node.revoke(Wish::Session { id: tombstone.id, least: None, from: tombstone.at, until }).await?;
-            Ok(Written::Stored)
-        })
-    }
-
-    fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, Swept> {
-        let Some(node) = &self.node else { return Answer::ready(Ok(Swept::default())) };
-        Answer::later(async move {
-            let is_more = node.store().sweep(now, limit).await?.is_more;
-            // What expired there is parts of the list, and no session.
-            Ok(Swept { expired: Vec::new(), is_more })
-        })
-    }
-
-    /// Without a list there is no way, and asking for one fails.
-    fn revoke(&self) -> Option<&dyn Revoke> {
-        self.node.as_ref().map(|_| self as &dyn Revoke)
-    }
-
-    fn carrier(&self) -> Option<&dyn Carrier> {
-        Some(self)
-    }
-
-    fn close(&self) -> Answer<'_, ()> {
-        self.node.as_ref().map_or_else(|| Answer::ready(Ok(())), |node| node.close())
-    }
-}
-
-impl Revoke for SealedSessions {
-    /// Which sessions these are, only their browsers know.
-    fn end_subject(
-        &self,
-        subject: &Subject,
-        revocation: Revocation,
-        now: Timestamp,
-    ) -> Answer<'_, Option<Vec<SessionId>>> {
-        let Some(node) = &self.node else { return Answer::ready(Err(irrevocable())) };
-        let (subject, Revocation { at, except, .. }) = (subject.clone(), revocation);
-        Answer::later(async move {
-            node.revoke(Wish::Subject { subject, except, at, until: self.until(now)? }).await?;
-            Ok(None)
-        })
-    }
-
-    fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
-        let Some(node) = &self.node else { return Answer::ready(Ok(None)) };
-        let noted = node.check(now).map(|()| node.last_revocation(subject));
-        Answer::ready(noted.map(|noted| {
-            let (at, except) = noted.filter(|(at, _)| now.since(*at) < NOTES_KEPT)?;
-            let version = Version::from_write_id(0);
-            Some(Revocation { at, except, reason: EndReason::Revoked, version, tombstones_expire: at })
-        }))
-    }
-}
-
-/// How long a revocation is told to logins in progress.
-const NOTES_KEPT: Duration = Duration::from_secs(86_400);
-
-fn in_cookies() -> Error {
-    Error::unsupported("sealed sessions are in their cookies: there is nothing to store them in")
-}
-
-fn irrevocable() -> Error {
-    Error::unsupported(
-        "these sealed sessions have no revocation list, so none can be ended before it expires",
-    )
 }
 
 impl fmt::Debug for SealedSessions {

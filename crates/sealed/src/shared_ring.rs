@@ -114,10 +114,7 @@ impl SharedRing {
         let sealed = self.sealer()?.seal(ring.expose().as_bytes(), &salt)?;
         let data = Data::from_json(&serde_json::json!({ "ring": sealed }).to_string())?;
         let version = Version::from_write_id(u64::from_le_bytes(write_id));
-        let mut record = carrier::note(ID, version, data, now, now + LIFETIME);
-        // It is no session: ending all that were started before some time doesn't end it.
-        record.times.started = record.times.end;
-        Ok(Arc::new(record))
+        Ok(Arc::new(carrier::note(ID, version, data, now, now + LIFETIME)))
     }
 
     fn sealer(&self) -> Result<Sealer, Error> {

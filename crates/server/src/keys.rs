@@ -47,12 +47,12 @@ pub(crate) fn run(request: &Request, settings: &Settings) -> Result<(), Failure>
     };
     let lifetime = Duration::from_secs(request.lifetime_max_s.unwrap_or(settings.absolute_timeout_s.value));
     let delay = Duration::from_secs(request.publish_delay_s);
-    let every = Schedule::EVERY_DEFAULT.max(delay * 2).max(lifetime / 8);
+    let every = Schedule::EVERY_DEFAULT.max(delay.saturating_mul(2)).max(lifetime / 8);
     let schedule = Schedule::new(every, delay, lifetime).map_err(Error::from)?;
     let text = match &request.verb {
         Verb::New => new(request)?,
         Verb::List => list(&read(request)?, &schedule),
-        Verb::Rotate => change(request, |ring| rotate(ring, &schedule))?,
+        Verb::Rotate => change(request, |ring| rotate(ring, &schedule, request.is_dry_run))?,
         Verb::Retire { id, is_compromised } => {
             change(request, |ring| retire(ring, *id, *is_compromised, &schedule))?
         }
@@ -130,7 +130,7 @@ fn change(
 }
 
 /// The next step of a rotation: publish a key; or, once every node has it, promote it.
-fn rotate(ring: &mut KeyRing, schedule: &Schedule) -> Result<String, Error> {
+fn rotate(ring: &mut KeyRing, schedule: &Schedule, is_dry_run: bool) -> Result<String, Error> {
     let now = SystemClock.now();
     let pending = ring.keys().find(|key| key.state() == State::Pending).map(keyring::Key::id);
     let mut done = match pending {
@@ -138,7 +138,9 @@ fn rotate(ring: &mut KeyRing, schedule: &Schedule) -> Result<String, Error> {
             let (id, material) = keyring::fresh_key(&OsEntropy)?;
             ring.publish(id, material, now)?;
             let due = now + schedule.publish_delay();
-            format!("published the key {id}: run this again from {due} on, and it becomes the primary")
+            // The key of a dry run will never exist.
+            let key = if is_dry_run { "a new key".to_owned() } else { format!("the key {id}") };
+            format!("published {key}: run this again from {due} on, and it becomes the primary")
         }
         Some(id) => {
             let old = ring.primary().id();

@@ -1,9 +1,18 @@
 //! A store that fails on demand.
 
-use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use cloakroom::{
     Error,
+    carrier::Carrier,
     store::{Answer, Index, Loaded, Revocation, Revoke, Store, Summary, Swept, Tombstone, Written},
 };
 use cloakroom_core::{Record, SessionId, Subject, Timestamp, Version};
@@ -98,10 +107,22 @@ impl<S> FaultyStore<S> {
     pub fn new(inner: S) -> Self {
         Self(Arc::new(Shared {
             inner,
+            is_immediate: false,
             script: Mutex::new(Op::ALL.map(|_| Script::default())),
             releases: watch::Sender::new(0),
             hanging: watch::Sender::new(0),
         }))
+    }
+
+    /// As [`FaultyStore::new`], of a store that [is immediate](Store::is_immediate), and says so. It can't hang: a fault
+    /// that would is [`Fault::Refused`].
+    #[must_use]
+    pub fn immediate(inner: S) -> Self {
+        let mut store = Self::new(inner);
+        if let Some(shared) = Arc::get_mut(&mut store.0) {
+            shared.is_immediate = true;
+        }
+        store
     }
 
     /// The store inside, whose calls are neither counted nor failed.
@@ -196,6 +217,7 @@ impl<S> fmt::Debug for FaultyStore<S> {
 
 struct Shared<S> {
     inner: S,
+    is_immediate: bool,
     /// By operation, in the order of [`Op::ALL`].
     script: Mutex<[Script; Op::ALL.len()]>,
     releases: watch::Sender<u64>,
@@ -228,6 +250,9 @@ impl<S> Shared<S> {
         S: Sync,
     {
         let Some(fault) = self.fault(op) else { return call(&self.inner) };
+        if self.is_immediate {
+            return Answer::ready(Err(at_once(op, fault, || call(&self.inner))));
+        }
         match fault {
             Fault::Refused => Answer::ready(Err(failed(op, "it is refused"))),
             Fault::Corrupt => Answer::ready(Err(Error::corrupt(format!("{op:?}: an injected corruption")))),
@@ -280,6 +305,19 @@ impl Drop for Hanging<'_> {
     }
 }
 
+/// The failure of a call that nobody waits for.
+fn at_once<'a, T>(op: Op, fault: Fault, call: impl FnOnce() -> Answer<'a, T>) -> Error {
+    match fault {
+        Fault::Corrupt => Error::corrupt(format!("{op:?}: an injected corruption")),
+        Fault::AnswerLost | Fault::HangAfter => {
+            // An immediate store has done it when it is polled for the first time.
+            let _ = pin!(call()).poll(&mut Context::from_waker(Waker::noop()));
+            failed(op, "its answer is lost")
+        }
+        Fault::Refused | Fault::HangBefore | Fault::Delay(_) => failed(op, "it is refused"),
+    }
+}
+
 fn failed(op: Op, how: &'static str) -> Error {
     Error::unavailable(format!("{op:?}: an injected fault"), how)
 }
@@ -313,8 +351,17 @@ impl<S: Store> Store for FaultyStore<S> {
         self.0.call(Op::Sweep, move |inner| inner.sweep(now, limit))
     }
 
+    fn is_immediate(&self) -> bool {
+        self.0.is_immediate
+    }
+
     fn index(&self) -> Option<&dyn Index> {
         self.0.inner.index().map(|_| self as _)
+    }
+
+    /// The one inside, whose calls aren't this store's: they are neither counted nor failed.
+    fn carrier(&self) -> Option<&dyn Carrier> {
+        self.0.inner.carrier()
     }
 
     fn revoke(&self) -> Option<&dyn Revoke> {

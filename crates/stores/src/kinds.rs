@@ -44,6 +44,12 @@ pub(crate) const ALL: &[Kind] = &[
         driver: SEALED_IF_BUILT,
     },
     Kind {
+        schemes: &["postgres", "postgresql"],
+        form: "postgres://USER:PASSWORD@HOST/DATABASE",
+        feature: "postgres",
+        driver: POSTGRES,
+    },
+    Kind {
         schemes: &["mysql", "mariadb"],
         form: "mysql://USER:PASSWORD@HOST/DATABASE",
         feature: "mysql",
@@ -72,7 +78,13 @@ pub(crate) fn of_scheme(scheme: &str) -> Option<&'static Kind> {
     ALL.iter().find(|kind| kind.schemes.contains(&scheme))
 }
 
-#[cfg(any(feature = "dynamodb", feature = "memcached", feature = "mysql", feature = "redis"))]
+#[cfg(any(
+    feature = "dynamodb",
+    feature = "memcached",
+    feature = "mysql",
+    feature = "postgres",
+    feature = "redis"
+))]
 fn boxed<'a, S: Store>(
     opening: impl Future<Output = Result<S, Error>> + Send + 'a,
 ) -> Answer<'a, Box<dyn Store>> {
@@ -157,6 +169,25 @@ const MEMCACHED: Option<Driver> = Some(Driver {
     open: |url| boxed(cloakroom_memcached::MemcachedStore::open(url)),
     inspect: |url| boxed(cloakroom_memcached::MemcachedStore::open(url)),
     migrations: NO_MIGRATIONS,
+});
+
+#[cfg(not(feature = "postgres"))]
+const POSTGRES: Option<Driver> = None;
+
+#[cfg(feature = "postgres")]
+const POSTGRES: Option<Driver> = Some(Driver {
+    check: cloakroom_postgres::PostgresStore::check,
+    open: |url| boxed(cloakroom_postgres::PostgresStore::connect(url)),
+    inspect: |url| {
+        boxed(async move {
+            if url.contains("migrate=") {
+                return cloakroom_postgres::PostgresStore::connect(url).await;
+            }
+            let mark = if url.contains('?') { '&' } else { '?' };
+            cloakroom_postgres::PostgresStore::connect(&format!("{url}{mark}migrate=false")).await
+        })
+    },
+    migrations: cloakroom_postgres::PostgresStore::migrations,
 });
 
 #[cfg(not(feature = "mysql"))]

@@ -1,4 +1,4 @@
-//! `sealed:?keys=FILE&revocations=URL`.
+//! `sealed:?keys=FILE&follow_s=SECONDS&list=NAME&revocations=URL`.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -11,7 +11,7 @@ use cloakroom_sealed::{ListSettings, SealedSessions};
 
 use crate::StoreUrl;
 
-/// How often the file of a ring is looked at: well under the time for which a key is published before it is used.
+/// How often the file of a ring is looked at, unless it is said: well under the time for which a key is published before it is used.
 const FOLLOW_PERIOD: Duration = Duration::from_secs(5);
 
 /// Holds the ring, where no file is named.
@@ -28,13 +28,15 @@ pub(crate) fn open(url: &str) -> Answer<'_, Box<dyn Store>> {
             Some(path) => LiveRing::open(RingFile::new(path)).await?,
             None => LiveRing::from_environment(VARIABLE)?,
         };
-        ring.follow(FOLLOW_PERIOD);
+        ring.follow(options.follow_period);
         let sealed = match options.revocations {
             Some(url) => {
                 let list = Box::pin(url.open()).await?;
-                SealedSessions::with_list(ring, list, ListSettings::default()).await?
+                let standard = ListSettings::default();
+                let name = options.list.map_or(standard.name, Into::into);
+                SealedSessions::with_list(ring, list, ListSettings { name, ..standard }).await?
             }
-            None => SealedSessions::without_revocation(ring),
+            None => SealedSessions::insecure_without_revocation(ring),
         };
         Ok(Box::new(sealed) as _)
     })
@@ -44,6 +46,9 @@ pub(crate) fn open(url: &str) -> Answer<'_, Box<dyn Store>> {
 #[derive(Debug)]
 struct Options {
     keys: Option<PathBuf>,
+    follow_period: Duration,
+    /// The name of the list, among several in one store.
+    list: Option<String>,
     /// None: nothing can be taken back, and that was asked for.
     revocations: Option<StoreUrl>,
 }
@@ -51,9 +56,13 @@ struct Options {
 impl Options {
     /// Options can't be left out by mistake: without a word on revocations, logout would end nothing.
     fn parse(url: &str) -> Result<Self, Error> {
-        let options = url.strip_prefix("sealed:").unwrap_or(url);
-        let options = options.strip_prefix('?').unwrap_or(options);
-        let Some((before, list)) = options.split_once("revocations=") else {
+        let options = url.strip_prefix("sealed:?").unwrap_or_default();
+        // The last option, and a URL of its own.
+        let at = options
+            .find("revocations=")
+            .filter(|at| options[..*at].is_empty() || options[..*at].ends_with('&'));
+        let Some((before, list)) = at.map(|at| (&options[..at], &options[at + "revocations=".len()..]))
+        else {
             return Err(Error::invalid(
                 "sealed sessions need a place for revocations, or logout would end nothing: add \
                  `revocations=` and the URL of a store that all nodes share, as in \
@@ -61,13 +70,18 @@ impl Options {
                  can't be taken back will do",
             ));
         };
-        let mut keys = None;
+        let (mut keys, mut name, mut follow_period) = (None, None, FOLLOW_PERIOD);
         for option in before.split('&').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
-                Some(("keys", path)) if !path.is_empty() => keys = Some(PathBuf::from(path)),
+                Some(("keys", path)) if !path.is_empty() && keys.is_none() => {
+                    keys = Some(PathBuf::from(path))
+                }
+                Some(("list", list)) if !list.is_empty() && name.is_none() => name = Some(list.to_owned()),
+                Some(("follow_s", text)) => follow_period = seconds(text)?,
                 _ => {
                     return Err(Error::invalid(
-                        "a sealed URL has the options `keys=FILE` and, behind it, `revocations=URL`",
+                        "a sealed URL has the options `keys=FILE`, `follow_s=SECONDS` and `list=NAME`, and behind them \
+                         `revocations=URL`",
                     ));
                 }
             }
@@ -76,8 +90,15 @@ impl Options {
             return Err(Error::invalid("revocations of sealed sessions are kept in a store, not in cookies"));
         }
         let revocations = if list == "none" { None } else { Some(StoreUrl::parse(list)?) };
-        Ok(Self { keys, revocations })
+        Ok(Self { keys, follow_period, list: name, revocations })
     }
+}
+
+fn seconds(text: &str) -> Result<Duration, Error> {
+    let seconds = text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds));
+    let wrong =
+        || Error::invalid("`follow_s`, how often a key ring is looked at, lies between 1 and 86400 seconds");
+    seconds.map(Duration::from_secs).ok_or_else(wrong)
 }
 
 #[cfg(test)]
@@ -86,9 +107,15 @@ mod tests {
 
     #[test]
     fn revocations_are_asked_for_or_waived_by_name() {
-        for url in
-            ["sealed:", "sealed:?keys=k", "sealed:?keys=&revocations=none", "sealed:?x=y&revocations=none"]
-        {
+        for url in [
+            "sealed:",
+            "sealed:revocations=none",
+            "sealed:?keys=k",
+            "sealed:?keys=&revocations=none",
+            "sealed:?keys=a&keys=b&revocations=none",
+            "sealed:?x=y&revocations=none",
+            "sealed:?follow_s=0&revocations=none",
+        ] {
             assert!(check(url).unwrap_err().is_invalid(), "{url}");
         }
         for url in
@@ -97,8 +124,8 @@ mod tests {
             let error = check(url).unwrap_err();
             assert!(error.is_invalid() && !error.to_string().contains("secret"), "{url}: {error}");
         }
-        let options = Options::parse("sealed:?keys=/etc/k&revocations=sqlite:a&b?c").unwrap();
-        assert_eq!(options.keys, Some(PathBuf::from("/etc/k")));
+        let options = Options::parse("sealed:?keys=/etc/k&list=shop&revocations=sqlite:a&b?c").unwrap();
+        assert_eq!((options.keys, options.list.as_deref()), (Some(PathBuf::from("/etc/k")), Some("shop")));
         assert_eq!(options.revocations.unwrap().to_string(), "sqlite:a&b?c");
         assert!(Options::parse("sealed:?revocations=none").unwrap().revocations.is_none());
     }

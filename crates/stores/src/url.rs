@@ -45,12 +45,21 @@ impl StoreUrl {
     }
 
     /// The same, with the file of the key ring; of use to sealed sessions alone.
-    #[must_use]
-    pub fn with_keys(mut self, file: &std::path::Path) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] if the URL names one already, or the path can't stand in a URL.
+    pub fn with_keys(mut self, file: &std::path::Path) -> Result<Self, Error> {
         if let Some(options) = self.whole.strip_prefix("sealed:?") {
-            self.whole = format!("sealed:?keys={}&{options}", file.display());
+            let path = file.to_str().filter(|path| !path.contains('&'));
+            let Some(path) = path else {
+                return Err(Error::invalid("the path of a key ring for sealed sessions is text without `&`"));
+            };
+            if options.split('&').any(|option| option.starts_with("keys=")) {
+                return Err(Error::invalid("the key ring is named twice: in the store's URL and beside it"));
+            }
+            self.whole = format!("sealed:?keys={path}&{options}");
         }
-        self
+        Ok(self)
     }
 
     /// Opens the store. It may wait for a disk, a lock or a server, so this is for the start of a program.
@@ -120,6 +129,19 @@ mod tests {
             let error = open(url).await.err().unwrap();
             assert!(error.is_invalid() && !error.to_string().contains("secret"), "{url}: {error}");
         }
+    }
+
+    /// Bug: a path with `&` cut the URL in two, and of two rings one won in silence. Mend: both are refused.
+    #[cfg(feature = "sealed")]
+    #[test]
+    fn a_key_ring_is_named_once_and_whole() {
+        let url = |text| StoreUrl::parse(text).unwrap();
+        let path = std::path::Path::new;
+        let named = url("sealed:?revocations=none").with_keys(path("a b/c")).unwrap();
+        assert_eq!(named.whole, "sealed:?keys=a b/c&revocations=none");
+        assert!(url("sealed:?revocations=none").with_keys(path("a&b")).unwrap_err().is_invalid());
+        assert!(url("sealed:?keys=a&revocations=none").with_keys(path("b")).unwrap_err().is_invalid());
+        assert_eq!(url("memory:").with_keys(path("a&b")).unwrap().whole, "memory:");
     }
 
     #[test]

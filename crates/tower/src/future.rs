@@ -10,10 +10,12 @@ use cloakroom::{
     Error, Exchange,
     exchange::{Commit, Outcome},
 };
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use pin_project_lite::pin_project;
 
 use crate::Problem;
+
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
 pin_project! {
     /// A response on its way through [`SessionService`](crate::SessionService).
@@ -43,14 +45,19 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let (mut commit, response) = match this.committing.take() {
-            Some(committing) => *committing,
-            None => {
-                let response = ready!(this.inner.poll(context))?;
-                let Some(exchange) = this.exchange.take() else { return Poll::Ready(Ok(response)) };
-                (exchange.commit(), response)
-            }
-        };
+        if let Some(mut committing) = this.committing.take() {
+            return match Pin::new(&mut committing.0).poll(context) {
+                Poll::Ready(committed) => Poll::Ready(Ok(finish(committed, committing.1, *this.is_safe))),
+                Poll::Pending => {
+                    *this.committing = Some(committing);
+                    Poll::Pending
+                }
+            };
+        }
+        let response = ready!(this.inner.poll(context))?;
+        let exchange = this.exchange.take().filter(Exchange::needs_commit);
+        let Some(exchange) = exchange else { return Poll::Ready(Ok(response)) };
+        let mut commit = exchange.commit();
         match Pin::new(&mut commit).poll(context) {
             Poll::Ready(committed) => Poll::Ready(Ok(finish(committed, response, *this.is_safe))),
             Poll::Pending => {
@@ -61,6 +68,7 @@ where
     }
 }
 
+#[inline]
 fn finish<R: From<String>>(
     committed: Result<Outcome, Error>,
     mut response: Response<R>,
@@ -73,13 +81,16 @@ fn finish<R: From<String>>(
 }
 
 fn set_headers(headers: &mut HeaderMap, outcome: &Outcome) -> Result<(), Error> {
-    if let Some(set_cookie) = &outcome.set_cookie {
+    for set_cookie in outcome.set_cookie.iter().chain(&outcome.more_cookies) {
         let mut value = HeaderValue::from_str(set_cookie.expose())
             .map_err(|_| Error::invalid("the cookie's name, path or domain can't stand in a header"))?;
         value.set_sensitive(true);
         headers.append(header::SET_COOKIE, value);
         // A shared cache that stored this would hand the token to the next visitor (CVE-2023-30861).
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    if let Some(site_data) = outcome.clear_site_data {
+        headers.insert(CLEAR_SITE_DATA, HeaderValue::from_static(site_data.as_header()));
     }
     if outcome.was_loaded {
         headers.append(header::VARY, HeaderValue::from_static("cookie"));

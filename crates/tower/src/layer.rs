@@ -36,7 +36,8 @@ impl SessionLayer {
     /// given the path asked for as `?next=`. Only GET and HEAD are redirected; anything else is answered with 401, as
     /// all is without this.
     ///
-    /// A client chooses what it asks for: follow `next` only if it starts with one `/`. Two lead to another site.
+    /// A client chooses what it asks for, and may make `next` lead to another site: follow it only as far as
+    /// [`local_path`](crate::local_path) lets it pass.
     #[must_use]
     pub fn login_at(mut self, path: impl Into<Arc<str>>) -> Self {
         self.login_path = Some(path.into());

@@ -26,6 +26,7 @@
 mod extract;
 mod future;
 mod layer;
+mod local_path;
 mod problem;
 mod service;
 
@@ -33,5 +34,6 @@ mod service;
 pub use extract::{Authenticated, DegradableSession, Session};
 pub use future::ResponseFuture;
 pub use layer::SessionLayer;
+pub use local_path::local_path;
 pub use problem::Problem;
 pub use service::{SessionService, load};

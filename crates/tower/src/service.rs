@@ -1,6 +1,7 @@
 //! The service.
 
 use std::{
+    iter,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -54,17 +55,27 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let above = request.extensions().get::<Handle>();
-        if above.is_some_and(|handle| handle.exchange.is_of(&self.sessions)) {
-            return ResponseFuture::new(self.inner.call(request), None, true);
-        }
+        let is_safe = request.method().is_safe();
+        let exchange = self.begin(&mut request);
+        ResponseFuture::new(self.inner.call(request), exchange, is_safe)
+    }
+}
+
+impl<S> SessionService<S> {
+    /// Begins an exchange for the request, unless a layer above did.
+    fn begin<B>(&self, request: &mut Request<B>) -> Option<Exchange> {
         let exchange = self.sessions.begin();
         let login = self.login_path.clone();
         let login = login.map(|path| Arc::new(Login { path, asked_for: request.uri().clone() }));
-        let handle = Handle { exchange: exchange.clone(), login };
-        let is_safe = request.method().is_safe();
-        request.extensions_mut().insert(handle);
-        ResponseFuture::new(self.inner.call(request), Some(exchange), is_safe)
+        let extensions = request.extensions_mut();
+        let above = extensions.insert(Handle { exchange: exchange.clone(), login });
+        if let Some(above) = above
+            && above.exchange.is_of(&self.sessions)
+        {
+            extensions.insert(above);
+            return None;
+        }
+        Some(exchange)
     }
 }
 
@@ -85,6 +96,7 @@ pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers.get_all(header::COOKIE).into_iter().map(|value| value.as_bytes())
 }
 
-pub(crate) fn user_agent(headers: &HeaderMap) -> Option<&[u8]> {
-    headers.get(header::USER_AGENT).map(|value| value.as_bytes())
+/// Looked up only where it is asked for.
+pub(crate) fn user_agent(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    iter::once_with(|| headers.get(header::USER_AGENT)).flatten().map(|value| value.as_bytes())
 }

@@ -15,6 +15,8 @@ mod load;
 mod lost_answers;
 mod processes;
 mod round_trips;
+mod sealed;
+mod sealed_keys;
 
 /// Makes one test of each case, on each engine.
 macro_rules! on_engines {
@@ -66,6 +68,7 @@ on_engines! {
     dynamodb: DynamoDb;
     mariadb: MariaDb;
     memcached: Memcached;
+    postgres: Postgres;
     redis: Redis;
     valkey: Valkey;
 }

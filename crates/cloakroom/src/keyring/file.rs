@@ -5,6 +5,10 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use cloakroom_core::keyring::KeyRing;
@@ -23,6 +27,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct RingFile {
     path: PathBuf,
+    /// Whether a program that follows it is reading it.
+    is_being_read: Arc<AtomicBool>,
 }
 
 /// More than any ring has. What is longer is some other file.
@@ -31,7 +37,7 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 impl RingFile {
     /// The ring at this path, which need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), is_being_read: Arc::default() }
     }
 
     /// Where it is.
@@ -91,10 +97,12 @@ impl RingFile {
     }
 
     /// Keeps another ring in its place, unless it isn't the expected one any more; `false` if it isn't. The new ring
-    /// is on the disk when this returns.
+    /// is on the disk when this returns, with the owner, group and mode of the old one: whoever could read that can read
+    /// it.
     ///
     /// # Errors
-    /// As [`RingFile::read`]; [`Error::is_unavailable`] if writing fails: the old ring is kept then.
+    /// As [`RingFile::read`]; [`Error::is_unavailable`] if writing fails, or this user can't give the file to its owner:
+    /// the old ring is kept then.
     pub fn replace(&self, expected: &KeyRing, ring: &KeyRing) -> Result<bool, Error> {
         let _turn = self.lock()?;
         if !self.read()?.is_same(expected) {
@@ -148,6 +156,9 @@ impl RingFile {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(new)?;
+        if let Ok(old) = fs::metadata(path) {
+            keep_rights(&file, &old)?;
+        }
         file.write_all(ring.expose().as_bytes())?;
         file.sync_all()?;
         drop(file);
@@ -171,6 +182,10 @@ impl RingFile {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(&lock).and_then(|file| file.lock().map(|()| file));
+        if let (Ok(file), Ok(ring)) = (&file, fs::metadata(self.target())) {
+            // So that the ring's owner can take his turn as well. Who can't do it took over a lock that he has.
+            let _ = keep_rights(file, &ring);
+        }
         file.map_err(|error| {
             Error::invalid(format!(
                 "the key ring {} can't be changed, for the lock file {} can't be had: {error}",
@@ -183,8 +198,17 @@ impl RingFile {
 
 impl RingSource for RingFile {
     fn load(&self) -> Answer<'_, KeyRing> {
+        if self.is_being_read.swap(true, Ordering::Acquire) {
+            // A thread waits for it, and more of them would wait no less.
+            let message = format!("the key ring {} is being read, and that takes long", self.path.display());
+            return Answer::ready(Err(Error::unavailable(message, "its file system may hang")));
+        }
         let file = self.clone();
-        Answer::later(in_background(move || file.read()))
+        Answer::later(in_background(move || {
+            let ring = file.read();
+            file.is_being_read.store(false, Ordering::Release);
+            ring
+        }))
     }
 
     fn replace(&self, expected: &KeyRing, ring: &KeyRing) -> Answer<'_, bool> {
@@ -199,6 +223,31 @@ async fn in_background<T: Send + 'static>(
 ) -> Result<T, Error> {
     let failed = |error| Error::unavailable("the key ring's file couldn't be looked at", error);
     tokio::task::spawn_blocking(work).await.map_err(failed)?
+}
+
+/// Gives a file the owner, group and mode that another has.
+#[cfg(unix)]
+fn keep_rights(file: &File, of: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) != (of.uid(), of.gid()) {
+        fchown(file, Some(of.uid()), Some(of.gid())).map_err(|error| {
+            let message = format!(
+                "it belongs to another user or group ({}:{}), who couldn't read it any more: change it as its owner, or as \
+                 root ({error})",
+                of.uid(),
+                of.gid()
+            );
+            io::Error::new(error.kind(), message)
+        })?;
+    }
+    file.set_permissions(of.permissions())
+}
+
+#[cfg(not(unix))]
+fn keep_rights(_: &File, _: &fs::Metadata) -> io::Result<()> {
+    Ok(())
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -293,6 +342,31 @@ mod tests {
         });
         assert_eq!(won, 1);
         assert_eq!(file.read().unwrap().keys().len(), 2);
+    }
+
+    /// Bug: `sudo cloakroom keys rotate` left a ring that the service couldn't read. Cause: the new file was the caller's
+    /// own, whatever the old one was. Mend: it gets the old one's owner, group and mode.
+    #[test]
+    fn a_changed_ring_stays_its_owners() {
+        use std::os::unix::fs::{MetadataExt as _, chown};
+
+        let folder = folder("owner");
+        let file = RingFile::new(folder.0.join("keys"));
+        let start = file.create().unwrap();
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o640)).unwrap();
+        // Only root can give a file away.
+        let is_given = chown(file.path(), Some(12_345), Some(12_346)).is_ok();
+        let mut next = start.clone();
+        let (id, material) = fresh_key(&OsEntropy).unwrap();
+        next.publish(id, material, SystemClock.now()).unwrap();
+        assert!(file.replace(&start, &next).unwrap());
+        let now = fs::metadata(file.path()).unwrap();
+        assert_eq!(now.permissions().mode() & 0o777, 0o640);
+        if is_given {
+            assert_eq!((now.uid(), now.gid()), (12_345, 12_346));
+            let lock = fs::metadata(folder.0.join("keys.lock")).unwrap();
+            assert_eq!(lock.uid(), 12_345);
+        }
     }
 
     #[test]

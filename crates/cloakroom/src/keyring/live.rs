@@ -65,6 +65,7 @@ struct Met {
     /// Not in a ring that was read after they were met.
     settled: VecDeque<(KeyId, Instant)>,
     last_read: Option<Instant>,
+    last_good_read: Option<Instant>,
     is_reading: bool,
 }
 
@@ -72,10 +73,13 @@ struct Met {
 const READ_PERIOD_MIN: Duration = Duration::from_secs(1);
 /// How long a read may take.
 const READ_DEADLINE: Duration = Duration::from_secs(10);
-/// How long an id that was looked for and not found counts as unknown without another look.
+/// How long an id that wasn't found when the ring was last read counts as unknown without another look.
 const SETTLED_FOR: Duration = Duration::from_secs(30);
-/// The most ids that are remembered. One that is forgotten costs its bearer another answer to come again.
+/// The most ids that are remembered.
 const MET_MAX: usize = 256;
+/// While more ids than that are presented, those there is no room for go by a ring that was read so recently. A key is
+/// published for far longer before anything names it.
+const FRESH_FOR: Duration = Duration::from_secs(5);
 
 impl LiveRing {
     /// The ring that this source keeps.
@@ -83,8 +87,11 @@ impl LiveRing {
     /// # Errors
     /// What [`RingSource::load`] answers.
     pub async fn open(source: impl RingSource) -> Result<Self, Error> {
+        let began = Instant::now();
         let ring = source.load().await?;
-        Ok(Self::of(Box::new(source), ring))
+        let live = Self::of(Box::new(source), ring);
+        live.shared.met.lock().last_good_read = Some(began);
+        Ok(live)
     }
 
     /// A ring that never changes.
@@ -154,27 +161,26 @@ impl LiveRing {
             {
                 return false;
             }
-            if !met.open.iter().any(|(open, _)| *open == id) {
-                push(&mut met.open, id, now);
+            let is_fresh = met.last_good_read.is_some_and(|read| now.duration_since(read) < FRESH_FOR);
+            let is_crowded = met.open.len() == MET_MAX;
+            if !is_crowded && !met.open.iter().any(|(open, _)| *open == id) {
+                met.open.push_back((id, now));
             }
             if met.is_reading {
-                return true;
+                // Made-up ids mustn't keep everybody waiting whose key is gone.
+                return !(is_crowded && is_fresh);
             }
             met.is_reading = true;
             met.last_read
                 .map_or(Duration::ZERO, |read| READ_PERIOD_MIN.saturating_sub(now.duration_since(read)))
         };
-        let Ok(runtime) = Handle::try_current() else {
-            self.shared.met.lock().is_reading = false;
-            return true;
-        };
-        let shared = Arc::clone(&self.shared);
+        let reading = Reading(Arc::clone(&self.shared));
+        let Ok(runtime) = Handle::try_current() else { return true };
         runtime.spawn(async move {
             sleep(wait).await;
-            if let Err(error) = shared.read().await {
+            if let Err(error) = reading.0.read().await {
                 tracing::warn!(target: "cloakroom", "the key ring can't be read, and a key is unknown: {error}");
             }
-            shared.met.lock().is_reading = false;
         });
         true
     }
@@ -182,7 +188,10 @@ impl LiveRing {
     /// Reads the ring again and again in the background, for as long as it is in use. The period is to be well under
     /// the schedule's publish delay.
     pub fn follow(&self, period: Duration) {
-        let Ok(runtime) = Handle::try_current() else { return };
+        let Ok(runtime) = Handle::try_current() else {
+            tracing::error!(target: "cloakroom", "nothing follows the key ring: call `follow` within a Tokio runtime");
+            return;
+        };
         let weak = Arc::downgrade(&self.shared);
         runtime.spawn(follow(weak, period));
     }
@@ -222,19 +231,27 @@ impl Shared {
             self.edition.fetch_add(1, Ordering::Release);
         }
         let mut met = self.met.lock();
-        while let Some((id, at)) = met.open.front().copied().filter(|(_, at)| *at <= began) {
+        met.last_good_read = Some(began);
+        // What isn't in this ring either need not be looked for again.
+        met.settled.iter_mut().for_each(|(_, at)| *at = began);
+        while let Some((id, _)) = met.open.front().copied().filter(|(_, at)| *at <= began) {
             met.open.pop_front();
-            push(&mut met.settled, id, at.max(began));
+            if met.settled.len() == MET_MAX {
+                met.settled.pop_front();
+            }
+            met.settled.push_back((id, began));
         }
         Ok(is_another)
     }
 }
 
-fn push(ids: &mut VecDeque<(KeyId, Instant)>, id: KeyId, at: Instant) {
-    if ids.len() == MET_MAX {
-        ids.pop_front();
+/// Says that the ring isn't being read any more when it is dropped, even by a source that panics.
+struct Reading(Arc<Shared>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.met.lock().is_reading = false;
     }
-    ids.push_back((id, at));
 }
 
 impl From<KeyRing> for LiveRing {
@@ -359,6 +376,39 @@ mod tests {
         }
         assert!(kept.0.lock().2 - before <= 2, "{}", kept.0.lock().2 - before);
         assert!(ring.shared.met.lock().open.len() <= MET_MAX);
+    }
+
+    /// Bug: 256 made-up ids a second kept everybody waiting whose key was gone, on every page. Cause: they pushed that key
+    /// out of what was remembered. Mend: while there is no room, a ring that was read just before decides.
+    #[tokio::test(start_paused = true)]
+    async fn made_up_ids_keep_nobody_waiting_whose_key_is_gone() {
+        let ring = LiveRing::open(kept()).await.unwrap();
+        let gone = KeyId::from_bytes([9; 4]);
+        let (mut made_up, mut waited) = (0u32, 0);
+        for _ in 0..50 {
+            for _ in 0..300 {
+                made_up += 1;
+                let _ = ring.may_be_behind(KeyId::from_bytes(made_up.to_be_bytes()));
+            }
+            waited += u32::from(ring.may_be_behind(gone));
+            let_pass(100).await;
+        }
+        assert!(waited <= 11, "{waited} of 50: at most until the ring was read for the first time");
+        assert!(ring.shared.met.lock().open.len() <= MET_MAX);
+    }
+
+    /// Bug: once in half a minute, a cookie whose key was gone was answered 503, though the ring is read each 5
+    /// seconds. Cause: what was looked for counted from then. Mend: it counts from the last time the ring was read.
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_gone_stays_so_while_the_ring_is_followed() {
+        let ring = LiveRing::open(kept()).await.unwrap();
+        ring.follow(Duration::from_secs(5));
+        let gone = KeyId::from_bytes([9; 4]);
+        assert!(ring.may_be_behind(gone));
+        for _ in 0..100 {
+            let_pass(2_000).await;
+            assert!(!ring.may_be_behind(gone));
+        }
     }
 
     #[tokio::test]

@@ -68,7 +68,10 @@ impl LiveRing {
     /// Rotates the keys on this schedule in the background, for as long as the ring is in use: publishes, waits,
     /// promotes, and removes what has retired. Every node of a fleet may do it; one of them is first.
     pub fn rotate(&self, schedule: Schedule) {
-        let Ok(runtime) = Handle::try_current() else { return };
+        let Ok(runtime) = Handle::try_current() else {
+            tracing::error!(target: "cloakroom", "nothing rotates the keys: call `rotate` within a Tokio runtime");
+            return;
+        };
         let ring = self.downgrade();
         runtime.spawn(async move {
             while let Some(ring) = ring() {

@@ -25,7 +25,7 @@ impl Browser {
 
     pub async fn load(&self, exchange: &Exchange) -> Result<Session, Error> {
         let header = self.cookie.clone().unwrap_or_default();
-        exchange.session(std::iter::once(header.as_bytes()), Some(b"Firefox/130 (Linux)")).await
+        exchange.session(std::iter::once(header.as_bytes()), Some(&b"Firefox/130 (Linux)"[..])).await
     }
 
     /// The response arrives.

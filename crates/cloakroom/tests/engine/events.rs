@@ -60,6 +60,9 @@ async fn a16_3_3_every_turn_of_a_sessions_life_is_told() {
     assert_eq!((&expired[0].kind, &expired[0].subject), (&EventKind::Expired, &Some(subject("ada"))));
     browser.request(&sessions).await;
     assert_eq!(recorder.kinds(), [EventKind::Rejected(Rejection::Unknown)]);
+    browser.cookie = Some("__Host-session=junk; __Host-session=".to_owned());
+    browser.request(&sessions).await;
+    assert_eq!(recorder.kinds(), [EventKind::Rejected(Rejection::Malformed)]);
 }
 
 #[tokio::test]

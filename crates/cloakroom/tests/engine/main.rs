@@ -2,9 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's support fails as a test does")]
 
+mod alarms;
 mod browser;
+mod clocks;
+mod detached;
 mod events;
 mod faults;
+mod hygiene;
 mod keys;
+mod late;
 mod revocation;
 mod sessions;
+mod sweeping;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cloakroom::{
-    MemoryStore, Record, SessionId, Sessions, Subject, Timestamp, Version,
+    MemoryStore, Policy, Record, SessionId, Sessions, Subject, Timestamp, Version,
     clock::ManualClock,
     store::{Answer, Loaded, Revocation, Revoke, Store, Tombstone, Written},
 };
@@ -93,6 +93,78 @@ async fn a_login_in_progress_during_a_revocation_is_withdrawn() {
         clock.advance(Duration::from_millis(10));
         sessions.subjects().unwrap().end(&subject("ada"), None).await.unwrap();
         clock.advance(Duration::from_millis(10));
+    }
+}
+
+/// A password was reset: everybody who was logged in as ada is logged out, and this browser is logged in.
+///
+/// Bug: it was always answered 409. Cause: ending the sessions first covers the login of the same request, and there was
+/// no other way to say it. Mend: a login that ends the others, when it is stored.
+#[tokio::test]
+async fn a7_4_3_a_login_can_end_the_others() {
+    let clock = ManualClock::default();
+    let sessions = Sessions::builder(MemoryStore::new()).clock(clock.clone()).build().unwrap();
+    let browsers = three_of_ada_and_one_of_grace(&sessions).await;
+    clock.advance(Duration::from_millis(10));
+
+    let mut refused = Browser::default();
+    let (exchange, session) = refused.request(&sessions).await;
+    const NOTE: cloakroom::Key<u8> = cloakroom::Key::new("n");
+    clock.advance(Duration::from_millis(10));
+    session.login_ending_others(subject("ada")).unwrap();
+    session.insert(NOTE, &1).unwrap();
+    refused.receive(&exchange.commit().await.unwrap());
+    assert_eq!(refused.request(&sessions).await.1.get(NOTE).unwrap(), Some(1));
+    assert_eq!(living(&sessions, &browsers).await, [false, false, false, true]);
+
+    // Over somebody else's session, and after a logout: it is the session that begins which stays.
+    clock.advance(Duration::from_millis(10));
+    let [.., mut grace] = browsers;
+    for logs_out in [false, true] {
+        let others = refused.clone();
+        grace
+            .visit(&sessions, |session| {
+                if logs_out {
+                    session.logout().unwrap();
+                }
+                session.login_ending_others(subject("ada")).unwrap();
+            })
+            .await
+            .unwrap();
+        assert_eq!(grace.subject(&sessions).await, Some(subject("ada")));
+        assert_eq!(others.subject(&sessions).await, None);
+        clock.advance(Duration::from_millis(10));
+        refused = Browser::default();
+        refused.login(&sessions, "ada").await;
+        clock.advance(Duration::from_millis(10));
+    }
+
+    let unlisted = Unlisted { inner: MemoryStore::new(), revokes: false };
+    let sessions = Sessions::builder(unlisted).build().unwrap();
+    let session = Browser::default().request(&sessions).await.1;
+    assert!(session.login_ending_others(subject("ada")).unwrap_err().is_unsupported());
+    assert_eq!(session.subject(), None);
+}
+
+/// Two nodes, of which the login's is two seconds ahead: the revocation on the other comes later and is noted earlier.
+#[tokio::test(start_paused = true)]
+async fn clocks_that_differ_as_allowed_let_no_login_past_a_revocation() {
+    for (clock_skew_max, is_lost) in [(Duration::from_secs(2), true), (Duration::ZERO, false)] {
+        let store = Arc::new(MemoryStore::new());
+        let node = |ahead: Duration| {
+            let clock = ManualClock::default();
+            clock.advance(ahead);
+            let policy = Policy { clock_skew_max, ..Policy::default() };
+            Sessions::builder(Arc::clone(&store)).clock(clock).policy(policy).build().unwrap()
+        };
+        let (here, ahead) = (node(Duration::from_millis(1)), node(Duration::from_secs(2)));
+        let (login, session) = Browser::default().request(&ahead).await;
+        session.login(subject("ada")).unwrap();
+        let began = tokio::time::Instant::now();
+        here.subjects().unwrap().end(&subject("ada"), None).await.unwrap();
+        assert!(began.elapsed() >= clock_skew_max, "or the next login would be refused");
+        let committed = login.commit().await;
+        assert_eq!(committed.is_err_and(|error| error.is_lost()), is_lost);
     }
 }
 

@@ -42,7 +42,7 @@ impl Schedule {
                 "a key ring's schedule needs a longest lifetime, and a publish delay that is shorter than the period",
             ));
         }
-        let living = (lifetime_max + publish_delay).as_secs_f64() / every.as_secs_f64();
+        let living = lifetime_max.saturating_add(publish_delay).as_secs_f64() / every.as_secs_f64();
         if living > (KeyRing::KEYS_MAX - 4) as f64 {
             return Err(Error::invalid(
                 "keys would be made faster than they can be removed: rotate less often, or shorten the longest lifetime",
@@ -224,11 +224,36 @@ mod tests {
         }
     }
 
+    /// Bug: a primary that others know couldn't be removed from a full ring. Cause: its replacement was added first. Mend:
+    /// it is removed first, and a ring that can't be made stays as it was.
+    #[test]
+    fn a_compromised_primary_of_a_full_ring_is_replaced() {
+        let schedule = Schedule::for_lifetime(DAY).unwrap();
+        let (id, material) = fresh(u32::MAX);
+        let mut now = Timestamp::ZERO;
+        let mut ring = KeyRing::new(id, material.clone(), now).unwrap();
+        assert!(ring.remove_compromised(id, (KeyId::from_bytes([7; 4]), material), now).is_err(), "the same");
+        for n in 1..KeyRing::KEYS_MAX as u32 {
+            let (id, material) = fresh(n);
+            ring.publish(id, material, now).unwrap();
+            now = now + HOUR;
+            ring.promote(id, now, &schedule).unwrap();
+        }
+        let (old, (new, material)) = (ring.primary().id(), fresh(0x0100_0000));
+        assert!(ring.remove_compromised(old, (old, material.clone()), now).is_err());
+        assert_eq!(ring.primary().id(), old);
+        ring.remove_compromised(old, (new, material), now).unwrap();
+        assert_eq!((ring.primary().id(), ring.keys().len()), (new, KeyRing::KEYS_MAX));
+        assert!(ring.key(old).is_none());
+    }
+
     #[test]
     fn impossible_schedules_are_refused() {
         assert!(Schedule::new(HOUR, HOUR, DAY).is_err());
         assert!(Schedule::new(DAY, Duration::ZERO, DAY).is_err());
         assert!(Schedule::new(DAY, HOUR, Duration::ZERO).is_err());
         assert!(Schedule::new(DAY, HOUR, 60 * DAY).is_err());
+        // Bug: it panicked. Cause: an overflow in the sum of two durations. Mend: a sum that stays at the largest.
+        assert!(Schedule::new(DAY, HOUR, Duration::MAX).is_err());
     }
 }

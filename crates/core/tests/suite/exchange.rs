@@ -17,7 +17,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const PERIOD: Duration = Duration::from_secs(300);
 const MARK: Key<bool> = Key::new("mark");
 
-/// Columns: what the handler wants. `due` is a read after the session wasn't used for a while.
+/// Columns: what the handler wants. `due` is a read after the session wasn't used for a while. Of `both out`, S1 was
+/// offered and not seen when S0 asked for a step-up, whose secret L1 wasn't seen either.
 ///
 /// Cells: `-` nothing, `T` touch, `C` create, `R` replace, `r` replace if it can be stored, `E` end, `EC` end, then
 /// create, `X` refuse, `U` unavailable, `!` an error; and of the cookie: `+` a new token, `=` the same token again,
@@ -33,6 +34,10 @@ S1 seen         r    r    R    R=   r    R+   R+   EC+  E0   EC+  EC+  E0
 rotated out     -    T    R    R    -    R+   R+   EC+  E0   EC+  EC+  E0
 step-up out     -    T    R    R    -    R+   R+   EC+  E0   EC+  EC+  E0
 step-up seen    r    r    R    R=   R+   R+   R+   EC+  E0   EC+  EC+  E0
+step-up lost    r+   r+   R+   R+   R+   R+   R+   EC+  E0   EC+  EC+  E0
+S0 of both out  -    T    R    R    -    R+   R+   EC+  E0   EC+  EC+  E0
+S1 of both out  r    r    R    R    r    R+   R+   EC+  E0   EC+  EC+  E0
+L1 of both out  r    r    R    R=   R+   R+   R+   EC+  E0   EC+  EC+  E0
 expired         -    -    X    X    X    X    C+   C+   -    X    C+   X
 superseded      -    -    X    X    X    X    C+   C+   X    X    C+   X
 ended           -    -    X    X    X    X    C+   C+   -    X    C+   X
@@ -142,7 +147,17 @@ fn a7_2_3_nothing_is_decided_on_weaker_bytes() {
 #[test]
 fn a_failed_condition_refuses_the_whole_request() {
     for wish in ["writ", "life", "rota", "step", "logA", "logB"] {
-        for name in ["anonymous", "ann", "rotation due", "S1 out", "S1 seen", "rotated out", "step-up seen"] {
+        for name in [
+            "anonymous",
+            "ann",
+            "rotation due",
+            "S1 out",
+            "S1 seen",
+            "rotated out",
+            "step-up seen",
+            "S1 of both out",
+            "L1 of both out",
+        ] {
             let mut case = Case::new(name);
             let mut intent = case.intent(wish);
             // Taken from the data as it was loaded; another request took it first.
@@ -173,7 +188,7 @@ fn end_reasons_are_read_as_they_are_written() {
     assert_eq!(EndReason::parse("Logout"), None);
 }
 
-const STANDINGS: [&str; 13] = [
+const STANDINGS: [&str; 17] = [
     "absent",
     "anonymous",
     "ann",
@@ -183,6 +198,10 @@ const STANDINGS: [&str; 13] = [
     "rotated out",
     "step-up out",
     "step-up seen",
+    "step-up lost",
+    "S0 of both out",
+    "S1 of both out",
+    "L1 of both out",
     "expired",
     "superseded",
     "ended",
@@ -214,6 +233,7 @@ impl Case {
 
     fn held(planner: &mut Planner, name: &str) -> (Standing, Option<Token>) {
         let read = planner.intent();
+        let step_up = Intent { step_up: true, ..planner.intent() };
         let (mut record, mut token) = match name {
             "anonymous" => {
                 let mut intent = planner.intent();
@@ -236,12 +256,24 @@ impl Case {
                     _ => {}
                 }
             }
-            "step-up out" | "step-up seen" => {
-                let intent = Intent { step_up: true, ..planner.intent() };
+            "step-up out" | "step-up seen" | "step-up lost" => {
                 let sent;
-                (record, sent) = planner.replace(&record, &token, &intent);
-                if name == "step-up seen" {
-                    token = sent.unwrap();
+                (record, sent) = planner.replace(&record, &token, &step_up);
+                match name {
+                    "step-up seen" => token = sent.unwrap(),
+                    "step-up lost" => planner.wait(PERIOD + MINUTE),
+                    _ => {}
+                }
+            }
+            "S0 of both out" | "S1 of both out" | "L1 of both out" => {
+                planner.wait(PERIOD);
+                let (successor, sent);
+                (record, successor) = planner.replace(&record, &token, &read);
+                (record, sent) = planner.replace(&record, &token, &step_up);
+                match name {
+                    "S1 of both out" => token = successor.unwrap(),
+                    "L1 of both out" => token = sent.unwrap(),
+                    _ => {}
                 }
             }
             "expired" => planner.now = record.expires(),

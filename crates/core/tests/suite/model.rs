@@ -13,6 +13,7 @@ use std::{
 use cloakroom_core::{
     AuthorityKeys, Lifetime, Policy, Record, SessionId, Subject, Timestamp, Token,
     exchange::{Action, CookieChange, Standing},
+    lifetime::Times,
     record::Presented,
 };
 
@@ -36,6 +37,7 @@ pub(crate) enum Observed {
     Absent,
     Current,
     Successor,
+    SteppedUp,
     Previous,
     Superseded,
     Reused,
@@ -54,7 +56,8 @@ pub(crate) struct Event<'a> {
 struct Session {
     subject: Option<&'static str>,
     current: String,
-    pending: Option<Pending>,
+    pending: Option<String>,
+    step_ups: Vec<StepUp>,
     retired: BTreeMap<String, Timestamp>,
     superseded: BTreeSet<String>,
     started: Timestamp,
@@ -65,11 +68,13 @@ struct Session {
     names: BTreeSet<String>,
 }
 
-struct Pending {
+struct StepUp {
     token: String,
-    /// When its step-up arrived and how long the session may then last; `None` for a rotation.
-    step_up: Option<(Timestamp, Duration)>,
+    started: Timestamp,
 }
+
+/// How many secrets from step-ups are honoured that weren't seen.
+const STEP_UPS_MAX: usize = 4;
 
 impl Model {
     pub(crate) fn new(policy: Policy) -> Self {
@@ -87,16 +92,17 @@ impl Model {
         &mut self,
         browser: usize,
         token: Option<&Token>,
-        now: Timestamp,
+        [arrived, now]: [Timestamp; 2],
         observed: Observed,
+        times: Option<Times>,
     ) {
         self.alarms += usize::from(observed == Observed::Reused);
-        if let (Observed::Current | Observed::Successor | Observed::Previous, Some(token)) = (observed, token)
-        {
-            self.assert_admitted(browser, token.id());
-        }
-        let expected = self.expected(token, now);
+        let expected = self.expected(token, arrived, now);
         assert!(expected.contains(&observed), "{observed:?}, but the rules say {expected:?}");
+        if let (Some(times), Some(token)) = (times, token) {
+            self.assert_admitted(browser, token.id());
+            assert_eq!(times.started, self.sessions[&token.id()].started_for(&token.expose()));
+        }
     }
 
     /// What a request is about to do is within its rights, and no weaker than what it asked for.
@@ -149,6 +155,7 @@ impl Model {
             subject: ask.logs_in,
             current: token.expose(),
             pending: None,
+            step_ups: Vec::new(),
             retired: BTreeMap::new(),
             superseded: BTreeSet::new(),
             started: if ask.logs_in.is_some() { event.arrived } else { event.now },
@@ -178,6 +185,7 @@ impl Model {
         };
         let session = self.sessions.get_mut(&record.id).expect("only what was created is replaced");
         assert_eq!(session.ended, None, "an ended session was changed");
+        assert!(!session.is_surely_dead(event.now), "a change brought a session back");
         session.used = event.now;
         if let Some(subject) = ask.logs_in {
             assert!(before.authority.epoch() < record.authority.epoch());
@@ -186,16 +194,15 @@ impl Model {
             let lifetime = if is_first { self.policy.lifetime } else { session.lifetime };
             (session.started, session.lifetime) = (event.arrived, ask.lifetime.unwrap_or(lifetime));
         } else {
-            if session.pending.as_ref().is_some_and(|pending| pending.token == presented) {
-                session.promote(event.now);
-            }
+            session.see(&presented, event.now);
             session.lifetime = ask.lifetime.unwrap_or(session.lifetime);
             if ask.steps_up {
                 assert!(before.authority.epoch() < record.authority.epoch());
-                let step_up = Some((event.arrived, session.lifetime.absolute()));
                 let token = sent.expect("a step-up sends its secret");
-                let unseen = session.pending.replace(Pending { token, step_up });
-                session.superseded.extend(unseen.map(|unseen| unseen.token));
+                if session.step_ups.len() == STEP_UPS_MAX {
+                    session.superseded.insert(session.step_ups.remove(0).token);
+                }
+                session.step_ups.push(StepUp { token, started: event.arrived });
             } else if let Some(sent) = sent {
                 session.hand_out(sent, &presented);
             }
@@ -209,14 +216,34 @@ impl Model {
         assert_eq!(session.ended.replace(now), None, "a session ended twice");
     }
 
-    /// A request was served by the session and changed nothing. All it may be sent is a successor that is out.
-    pub(crate) fn used(&mut self, event: &Event<'_>, id: SessionId, cookie: Option<&CookieChange>) {
+    /// A request was served by the session at this time and changed nothing. All it may be sent is a successor that is
+    /// out.
+    pub(crate) fn used(
+        &mut self,
+        event: &Event<'_>,
+        id: SessionId,
+        at: Timestamp,
+        is_noted: bool,
+        cookie: Option<&CookieChange>,
+    ) {
         let session = self.sessions.get_mut(&id).expect("only what was created is used");
-        session.used = session.used.max(event.now);
+        assert!(!is_noted || !session.is_surely_dead(event.now), "activity brought a session back");
+        session.used = session.used.max(at);
         if let Some(CookieChange::Set(token, _)) = cookie {
-            assert_eq!(session.pending.as_ref().map(|pending| pending.token.clone()), Some(token.expose()));
+            assert_eq!(session.pending.as_ref(), Some(&token.expose()));
             session.hand_out(token.expose(), &event.token.map(Token::expose).unwrap_or_default());
         }
+    }
+
+    /// What the session has handed out as the successor of its current secret.
+    pub(crate) fn pending(&self, id: SessionId) -> Option<String> {
+        self.sessions[&id].pending.clone()
+    }
+
+    /// Whether this secret is the one that was rotated out last.
+    pub(crate) fn is_retired_last(&self, token: &Token) -> bool {
+        let retired = &self.sessions[&token.id()].retired;
+        retired.get(&token.expose()) == retired.values().max()
     }
 
     /// How many of a session's secrets were rotated out since its subject authenticated.
@@ -234,7 +261,7 @@ impl Model {
         assert!(!is_kept_out, "browser {browser} got hold of somebody else's session");
     }
 
-    fn expected(&self, token: Option<&Token>, now: Timestamp) -> Vec<Observed> {
+    fn expected(&self, token: Option<&Token>, arrived: Timestamp, now: Timestamp) -> Vec<Observed> {
         let Some((session, token)) =
             token.and_then(|token| Some((self.sessions.get(&token.id())?, token.expose())))
         else {
@@ -245,9 +272,10 @@ impl Model {
             Some(_) => return vec![Observed::Absent],
             None => {}
         }
-        let alive = match session.worth(&token, now, self.policy.grace) {
+        let alive = match session.worth(&token, arrived, self.policy.grace) {
             Presented::Current => Observed::Current,
             Presented::Successor => Observed::Successor,
+            Presented::SteppedUp(_) => Observed::SteppedUp,
             Presented::Previous => Observed::Previous,
             Presented::Reused => Observed::Reused,
             Presented::Superseded => Observed::Superseded,
@@ -286,8 +314,10 @@ impl Session {
     fn worth(&self, token: &str, now: Timestamp, grace: Duration) -> Presented {
         if self.current == token {
             Presented::Current
-        } else if self.pending.as_ref().is_some_and(|pending| pending.token == token) {
+        } else if self.pending.as_deref() == Some(token) {
             Presented::Successor
+        } else if let Some(place) = self.step_up(token) {
+            Presented::SteppedUp(u8::try_from(place).unwrap())
         } else if let Some(at) = self.retired.get(token) {
             if now.since(*at) <= grace { Presented::Previous } else { Presented::Reused }
         } else if self.superseded.contains(token) {
@@ -297,24 +327,33 @@ impl Session {
         }
     }
 
+    fn step_up(&self, token: &str) -> Option<usize> {
+        self.step_ups.iter().position(|step_up| step_up.token == token)
+    }
+
+    /// When the subject authenticated, to who presents this.
+    fn started_for(&self, token: &str) -> Timestamp {
+        self.step_up(token).map_or(self.started, |place| self.step_ups[place].started)
+    }
+
     fn supersede_all(&mut self, current: String) {
         let before = std::mem::replace(&mut self.current, current);
         let retired = std::mem::take(&mut self.retired).into_keys();
-        let pending = self.pending.take().map(|pending| pending.token);
-        self.superseded.extend(retired.chain(pending).chain([before]));
+        let step_ups = std::mem::take(&mut self.step_ups).into_iter().map(|step_up| step_up.token);
+        self.superseded.extend(retired.chain(self.pending.take()).chain(step_ups).chain([before]));
     }
 
-    fn promote(&mut self, now: Timestamp) {
-        let Pending { token, step_up } = self.pending.take().expect("a successor was presented");
-        match step_up {
-            None => {
-                self.retired.insert(std::mem::replace(&mut self.current, token), now);
-            }
-            Some((started, absolute)) => {
-                self.supersede_all(token);
-                self.started = started;
-                self.lifetime = Lifetime::new(self.lifetime.idle(), absolute).unwrap();
-            }
+    /// A secret that was handed out and is seen for the first time takes its place; what was handed out later stays.
+    fn see(&mut self, token: &str, now: Timestamp) {
+        if self.pending.as_deref() == Some(token) {
+            self.pending = None;
+            self.retired.insert(std::mem::replace(&mut self.current, token.to_owned()), now);
+        } else if let Some(place) = self.step_up(token) {
+            let newer = self.step_ups.split_off(place + 1);
+            self.started = self.step_ups[place].started;
+            self.step_ups.truncate(place);
+            self.supersede_all(token.to_owned());
+            self.step_ups = newer;
         }
     }
 
@@ -326,8 +365,8 @@ impl Session {
         }
         assert_eq!(self.current, presented, "a successor was sent to who presented no current secret");
         assert!(self.subject.is_some(), "an anonymous session's secret was rotated");
-        let pending = self.pending.get_or_insert(Pending { token: sent.clone(), step_up: None });
-        assert_eq!(pending.token, sent, "two successors of one secret are out");
+        let pending = self.pending.get_or_insert(sent.clone());
+        assert_eq!(*pending, sent, "two successors of one secret are out");
     }
 
     fn latest_end(&self) -> Timestamp {
@@ -351,8 +390,9 @@ impl Session {
         now: Timestamp,
         grace: Duration,
     ) {
-        let pending = self.pending.iter().map(|pending| &pending.token);
-        let known = self.retired.keys().chain(&self.superseded).chain(pending).chain([&self.current]);
+        let step_ups = self.step_ups.iter().map(|step_up| &step_up.token);
+        let out = self.pending.iter().chain(step_ups);
+        let known = self.retired.keys().chain(&self.superseded).chain(out).chain([&self.current]);
         for text in known {
             let token = Token::parse(text.as_bytes()).unwrap();
             let found = record.authority.examine_under(keys, &record.id, token.secret(), grace, now);

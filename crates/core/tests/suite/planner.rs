@@ -90,7 +90,7 @@ impl Planner {
         else {
             panic!("no session was created");
         };
-        (record, token)
+        (Arc::unwrap_or_clone(record), token)
     }
 
     pub(crate) fn logged_in(&mut self, subject: &str) -> (Record, Token) {
@@ -107,7 +107,9 @@ impl Planner {
     ) -> (Record, Option<Token>) {
         let standing = self.standing(record, token);
         match self.plan(&standing, Some(token), intent).unwrap() {
-            Plan { action: Action::Replace { record, .. }, cookie } => (record, cookie.and_then(set)),
+            Plan { action: Action::Replace { record, .. }, cookie } => {
+                (Arc::unwrap_or_clone(record), cookie.and_then(set))
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -2,17 +2,19 @@
 //! clocks differ. Responses may be late, overtake each other or be lost. Plans are carried out as
 //! `cloakroom_core::exchange` says. Everything that happens is held against the [`Model`].
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, mem, sync::Arc, time::Duration};
 
 use cloakroom_core::{
-    Data, Error, Policy, Record, SessionId, Timestamp, Token,
-    exchange::{Action, Circumstances, CookieChange, Intent, Plan, Seat, Standing, plan},
+    Data, Error, Policy, Record, Secret, SessionId, Timestamp, Token,
+    exchange::{Action, Circumstances, CookieChange, Intent, Plan, Seat, Standing, is_settled, plan},
     record::Presented,
 };
 
 pub(crate) use crate::ask::{Answer, Ask, COUNT, Cookie, Done};
 use crate::keys::Keys;
+use crate::mistakes::mistaken;
 use crate::model::{Event, Model, Observed};
+use crate::rules::Rule;
 pub(crate) use crate::store::{Entropy, Found, Store};
 
 pub(crate) struct World {
@@ -25,6 +27,8 @@ pub(crate) struct World {
     entropy: Entropy,
     jars: Vec<Option<Token>>,
     requests: Vec<InFlight>,
+    /// Secrets that a broken rule took the authority from.
+    pub(crate) robbed: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +40,7 @@ pub(crate) struct Request(usize);
 /// One thing that happened to a request.
 #[derive(Debug)]
 pub(crate) enum Progress {
+    Reached,
     Loaded(Observed),
     MetAConflict,
     Answered(Answer),
@@ -53,16 +58,19 @@ struct InFlight {
 
 enum Stage {
     Sent,
+    /// At a node since this time, where nobody has asked for the session yet.
+    Arrived(Timestamp),
     Working(Box<Work>),
     Answered(Answer, Timestamp),
     Over,
 }
 
-struct Work {
-    standing: Standing,
+pub(crate) struct Work {
+    pub(crate) standing: Standing,
     began: Option<Arc<Record>>,
-    intent: Intent,
+    pub(crate) intent: Intent,
     arrived: Timestamp,
+    loaded: Timestamp,
     is_fresh: bool,
 }
 
@@ -83,6 +91,7 @@ impl World {
             entropy: Entropy(0),
             jars: Vec::new(),
             requests: Vec::new(),
+            robbed: BTreeSet::new(),
         }
     }
 
@@ -126,22 +135,29 @@ impl World {
         Request(self.requests.len() - 1)
     }
 
-    /// The request arrives, its session is loaded, and its handler runs.
+    /// The request arrives at its node. Its session is loaded when the handler asks for it, maybe much later.
+    pub(crate) fn reach(&mut self, request: Request) {
+        let now = self.clock(request);
+        let stage = &mut self.requests[request.0].stage;
+        assert!(matches!(stage, Stage::Sent), "the request isn't on its way");
+        *stage = Stage::Arrived(now);
+    }
+
+    /// The session is loaded, and the handler runs; the request arrives just before, unless it did already.
     pub(crate) fn load(&mut self, request: Request) -> Observed {
-        let (now, token) = (self.clock(request), self.requests[request.0].token.clone());
-        let standing = self.look_up(token.as_ref(), now);
-        let observed = match &standing {
-            None => Observed::Reused,
-            Some(Standing::Absent) => Observed::Absent,
-            Some(Standing::Held { seat: Seat::Current, .. }) => Observed::Current,
-            Some(Standing::Held { seat: Seat::Successor, .. }) => Observed::Successor,
-            Some(Standing::Held { seat: Seat::Previous, .. }) => Observed::Previous,
-            Some(Standing::Superseded) => Observed::Superseded,
-            Some(Standing::Ended) => Observed::Ended,
-            Some(Standing::Degraded) => unreachable!("this store never fails"),
+        if matches!(self.requests[request.0].stage, Stage::Sent) {
+            self.reach(request);
+        }
+        let Stage::Arrived(arrived) = self.requests[request.0].stage else {
+            panic!("the request was loaded before");
         };
+        let (now, token) = (self.clock(request), self.requests[request.0].token.clone());
+        let times = [if Rule::TheGraceCountsUpToArrival.is_broken() { now } else { arrived }, now];
+        let standing = self.look_up(token.as_ref(), times);
+        let observed = observed(standing.as_ref());
         let browser = self.requests[request.0].browser;
-        self.model.loaded(browser, token.as_ref(), now, observed);
+        let told = standing.as_ref().and_then(Standing::times);
+        self.model.loaded(browser, token.as_ref(), [arrived, now], observed, told);
         if let (None, Some(token)) = (&standing, &token) {
             self.store.end(token.id(), None, now);
             self.model.ended(browser, token.id(), now);
@@ -152,8 +168,11 @@ impl World {
             _ => None,
         };
         let loaded = began.as_ref().map_or_else(Data::new, |record| record.data.clone());
-        let intent = self.requests[request.0].ask.intent(&loaded, request.0, "k", &self.policy);
-        let work = Work { standing, began, intent, arrived: now, is_fresh: false };
+        let mut intent = self.requests[request.0].ask.intent(&loaded, request.0, "k", &self.policy);
+        if intent.step_up && Rule::AStepUpLeavesTheOldItsLevel.is_broken() {
+            intent.login = began.as_ref().and_then(|record| record.subject.clone());
+        }
+        let work = Work { standing, began, intent, arrived, loaded: now, is_fresh: false };
         self.requests[request.0].stage = Stage::Working(Box::new(work));
         observed
     }
@@ -172,12 +191,19 @@ impl World {
         let Stage::Working(mut work) = mem::replace(&mut self.requests[request.0].stage, Stage::Over) else {
             panic!("the request isn't at work");
         };
-        let mut planned = self.plan(request, &mut work);
-        if self.is_to_be_planned_on_the_record_as_it_is_now(request, &work, &planned) {
-            self.reload(request, &mut work);
-            planned = self.plan(request, &mut work);
+        let mut now = self.clock(request);
+        let is_settled = is_settled(&work.standing, &work.intent, &self.policy, work.loaded);
+        let is_mistaken = work.intent.is_empty() && Rule::WhatIsDueIsDecidedAtTheEnd.is_broken();
+        if (is_settled || is_mistaken) && !work.is_fresh {
+            // Who only read was active when the session was loaded.
+            now = work.loaded;
         }
-        match self.carry_out(request, &work, planned) {
+        let mut planned = self.plan(request, &work, now);
+        if self.is_to_be_planned_on_the_record_as_it_is_now(&work, &planned, now) {
+            self.reload(request, &mut work);
+            planned = self.plan(request, &work, now);
+        }
+        match self.carry_out(request, &work, planned, now) {
             Some(answer) => {
                 self.requests[request.0].stage = Stage::Answered(answer.clone(), self.now);
                 Some(answer)
@@ -221,7 +247,11 @@ impl World {
     pub(crate) fn advance(&mut self, choice: usize) -> Option<Progress> {
         let request = self.choose(choice)?;
         Some(match self.requests[request.0].stage {
-            Stage::Sent => Progress::Loaded(self.load(request)),
+            Stage::Sent if choice.is_multiple_of(2) => {
+                self.reach(request);
+                Progress::Reached
+            }
+            Stage::Sent | Stage::Arrived(_) => Progress::Loaded(self.load(request)),
             Stage::Working(_) => self.step(request).map_or(Progress::MetAConflict, Progress::Answered),
             Stage::Answered(..) | Stage::Over => {
                 self.arrive(request);
@@ -244,7 +274,7 @@ impl World {
             let is_late = match in_flight.stage {
                 Stage::Sent => self.now.since(in_flight.sent) > way_in,
                 Stage::Answered(_, at) => self.now.since(at) > way_out,
-                Stage::Working(_) | Stage::Over => false,
+                Stage::Arrived(_) | Stage::Working(_) | Stage::Over => false,
             };
             if is_late {
                 in_flight.stage = Stage::Over;
@@ -254,7 +284,7 @@ impl World {
 
     /// Does nothing but look the browser's cookie up.
     pub(crate) fn peek(&self, browser: Browser) -> Option<Standing> {
-        self.look_up(self.jars[browser.0].as_ref(), self.now)
+        self.look_up(self.jars[browser.0].as_ref(), [self.now; 2])
     }
 
     pub(crate) fn record(&self, id: SessionId) -> Arc<Record> {
@@ -275,7 +305,7 @@ impl World {
         record.authority.examine_under(keys, &token.id(), token.secret(), self.policy.grace, self.now)
     }
 
-    fn look_up(&self, token: Option<&Token>, now: Timestamp) -> Option<Standing> {
+    fn look_up(&self, token: Option<&Token>, [arrived, now]: [Timestamp; 2]) -> Option<Standing> {
         let Some(token) = token else { return Some(Standing::Absent) };
         match self.store.load(token.id(), now, self.policy.grace) {
             Found::Absent => Some(Standing::Absent),
@@ -285,8 +315,8 @@ impl World {
                     keys.assert_sound(&record);
                 }
                 let (secret, grace, keys) = (token.secret(), self.policy.grace, self.model.keys.as_deref());
-                let presented = record.authority.examine_under(keys, &record.id, secret, grace, now);
-                Standing::of(record, presented)
+                let presented = record.authority.examine_under(keys, &record.id, secret, grace, arrived);
+                Standing::of(record, self.taken_for(token, presented))
             }
         }
     }
@@ -295,15 +325,31 @@ impl World {
         self.now + self.requests[request.0].clock_ahead
     }
 
-    fn plan(&mut self, request: Request, work: &mut Work) -> Result<Plan, Error> {
-        let now = self.clock(request);
+    fn plan(&mut self, request: Request, work: &Work, now: Timestamp) -> Result<Plan, Error> {
+        let presented = self.requests[request.0].token.as_ref().map(Token::secret).cloned();
+        let standing = mistaken(&work.standing);
+        let planned = self.plan_as(&standing, &work.intent, presented.as_ref(), work, now);
+        let does_nothing = matches!(planned, Ok(Plan { action: Action::Nothing, cookie: None }));
+        let is_settled = is_settled(&standing, &work.intent, &self.policy, now);
+        assert!(does_nothing || !is_settled, "a settled request came to {planned:?}");
+        self.undone(work, planned?, now)
+    }
+
+    pub(crate) fn plan_as(
+        &mut self,
+        standing: &Standing,
+        intent: &Intent,
+        presented: Option<&Secret>,
+        work: &Work,
+        now: Timestamp,
+    ) -> Result<Plan, Error> {
         let entropy = &mut self.entropy;
         plan(
-            &work.standing,
-            &work.intent,
+            standing,
+            intent,
             &mut Circumstances {
                 policy: &self.policy,
-                presented: self.requests[request.0].token.as_ref().map(Token::secret),
+                presented,
                 keys: self.model.keys.as_deref(),
                 arrived: work.arrived,
                 now,
@@ -321,14 +367,15 @@ impl World {
     /// other requests have kept the session alive while a slow one was at work.
     fn is_to_be_planned_on_the_record_as_it_is_now(
         &self,
-        request: Request,
         work: &Work,
         planned: &Result<Plan, Error>,
+        now: Timestamp,
     ) -> bool {
         let Standing::Held { record, .. } = &work.standing else { return false };
         let has_cookie_without_a_write =
             matches!(planned, Ok(Plan { action: Action::Nothing | Action::Touch, cookie: Some(_) }));
-        has_cookie_without_a_write || !record.is_alive(self.clock(request))
+        let is_stale = has_cookie_without_a_write && !Rule::WhatIsSentIsDecidedAtTheEnd.is_broken();
+        is_stale || !record.is_alive(now)
     }
 
     fn reload(&mut self, request: Request, work: &mut Work) {
@@ -336,20 +383,33 @@ impl World {
         let (Some(began), Some(token)) = (&work.began, &self.requests[request.0].token) else {
             panic!("a request that holds no session met a conflict");
         };
+        let keys = self.model.keys.as_deref();
         work.standing = match self.store.load(token.id(), now, grace) {
-            Found::Alive(fresh) => {
-                Standing::recheck(fresh, began, token.secret(), self.model.keys.as_deref(), grace, now)
+            Found::Alive(fresh) if Rule::TheEpochIsRecheckedNotTheSecret.is_broken() => {
+                let found = fresh.authority.examine_under(keys, &fresh.id, token.secret(), grace, now);
+                Standing::of(fresh, found).unwrap_or(Standing::Ended)
             }
+            Found::Alive(fresh) if Rule::AuthorityIsRechecked.is_broken() => {
+                let began = Arc::clone(&fresh);
+                Standing::recheck(fresh, &began, token.secret(), keys, grace, now)
+            }
+            Found::Alive(fresh) => Standing::recheck(fresh, began, token.secret(), keys, grace, now),
             Found::Absent | Found::Ended => Standing::Ended,
         };
         work.is_fresh = true;
     }
 
-    fn carry_out(&mut self, request: Request, work: &Work, planned: Result<Plan, Error>) -> Option<Answer> {
-        let now = self.clock(request);
+    fn carry_out(
+        &mut self,
+        request: Request,
+        work: &Work,
+        planned: Result<Plan, Error>,
+        now: Timestamp,
+    ) -> Option<Answer> {
         let InFlight { browser, ask, token, .. } = &self.requests[request.0];
         let (browser, token) = (*browser, token.as_ref());
-        let event = Event { number: request.0, browser, ask, token, arrived: work.arrived, now };
+        let (number, arrived, at) = (request.0, work.arrived, now);
+        let event = Event { number, browser, ask, token, arrived, now: self.clock(request) };
         let Ok(Plan { action, cookie }) = planned else {
             return Some(Answer { done: Done::Failed, cookie: Cookie::Untouched });
         };
@@ -367,16 +427,20 @@ impl World {
             }
             (Action::Create(record), _) => {
                 self.model.created(&event, began, &record, cookie.as_ref());
-                self.store.create(record);
+                self.store.create(Arc::unwrap_or_clone(record));
                 Done::Created
             }
             (Action::Replace { record, .. }, Some((_, version))) => {
-                let before = self.store.replace(record.clone(), version, now)?;
+                let before = self.store.replace(Record::clone(&record), version, now)?;
+                if ask.steps_up && Rule::WhatIsUnseenStaysGood.is_broken() {
+                    self.robbed.extend(self.model.pending(record.id));
+                }
                 self.model.replaced(&event, &before, &record, cookie.as_ref());
                 Done::Replaced
             }
             (Action::End(_), Some((id, version))) => {
-                self.store.end(id, Some(version), now)?;
+                let expected = Some(version).filter(|_| !Rule::AnEndIsACompareAndSwap.is_broken());
+                self.store.end(id, expected, now)?;
                 self.model.ended(browser, id, now);
                 Done::Ended
             }
@@ -384,7 +448,7 @@ impl World {
                 self.store.end(id, Some(version), now)?;
                 self.model.ended(browser, id, now);
                 self.model.created(&event, began, &record, cookie.as_ref());
-                self.store.create(record);
+                self.store.create(Arc::unwrap_or_clone(record));
                 Done::EndedAndCreated
             }
             (Action::Refuse, _) => Done::Refused,
@@ -393,7 +457,8 @@ impl World {
         if let (Done::Nothing | Done::Touched, Some((id, _))) = (done, held)
             && matches!(self.store.load(id, now, self.policy.grace), Found::Alive(_))
         {
-            self.model.used(&event, id, cookie.as_ref());
+            let is_noted = done == Done::Touched;
+            self.model.used(&event, id, at, is_noted, cookie.as_ref());
         }
         let cookie = match cookie {
             None => Cookie::Untouched,
@@ -408,10 +473,24 @@ impl World {
 
     /// A token that is sent is one that the stored record honours.
     fn assert_honoured(&self, token: &Token, now: Timestamp) {
-        let standing = self.look_up(Some(token), now);
+        let standing = self.look_up(Some(token), [now; 2]);
         assert!(
-            matches!(standing, Some(Standing::Held { seat: Seat::Current | Seat::Successor, .. })),
+            matches!(&standing, Some(Standing::Held { seat, .. }) if *seat != Seat::Previous),
             "a token was sent that stands as {standing:?}"
         );
+    }
+}
+
+fn observed(standing: Option<&Standing>) -> Observed {
+    match standing {
+        None => Observed::Reused,
+        Some(Standing::Absent) => Observed::Absent,
+        Some(Standing::Held { seat: Seat::Current, .. }) => Observed::Current,
+        Some(Standing::Held { seat: Seat::Successor, .. }) => Observed::Successor,
+        Some(Standing::Held { seat: Seat::SteppedUp(_), .. }) => Observed::SteppedUp,
+        Some(Standing::Held { seat: Seat::Previous, .. }) => Observed::Previous,
+        Some(Standing::Superseded) => Observed::Superseded,
+        Some(Standing::Ended) => Observed::Ended,
+        Some(Standing::Degraded) => unreachable!("this store never fails"),
     }
 }

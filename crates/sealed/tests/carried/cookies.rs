@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use cloakroom::{Error, Key, Lifetime, Policy, Session, Sessions, event::EventKind};
+use cloakroom::{Error, Key, Lifetime, Policy, Session, Sessions, event::EventKind, store::EndReason};
 
-use cloakroom_sealed::SealedSessions;
+use cloakroom_sealed::{ListSettings, SealedSessions};
 
 use crate::fixture::{Browser, COUNT, Fleet, ring};
 
@@ -119,8 +119,53 @@ async fn settings_that_cant_work_are_refused_at_start() {
     assert!(build(long, short_lived).unwrap_err().is_invalid());
     let sessions = Sessions::builder(fleet.sealed().await).build().unwrap();
     assert!(sessions.subjects().unwrap_err().is_unsupported() && sessions.revocations().is_ok());
-    let sessions = Sessions::builder(SealedSessions::without_revocation(ring(1))).build().unwrap();
+    let sessions = Sessions::builder(SealedSessions::insecure_without_revocation(ring(1))).build().unwrap();
     assert!(sessions.revocations().unwrap_err().is_unsupported());
+    for cookies_max in [0, 5] {
+        let split = fleet.sealed().await.split_over(cookies_max);
+        assert!(Sessions::builder(split).build().unwrap_err().is_invalid());
+    }
+    let endless = cloakroom::cookie::CookiePolicy::default().name("n".repeat(3_900));
+    assert!(Sessions::builder(fleet.sealed().await).cookie(endless).build().unwrap_err().is_invalid());
+    for settings in [
+        ListSettings { stale_after: Duration::from_millis(5), ..fleet.settings.clone() },
+        ListSettings { entries_max: 0, ..fleet.settings.clone() },
+    ] {
+        let store = Box::new(std::sync::Arc::clone(&fleet.store));
+        let refused = SealedSessions::with_list(fleet.ring.clone(), store, settings).await;
+        assert!(refused.unwrap_err().is_invalid());
+    }
+}
+
+/// Bug: a logout that ended nothing was told as the session's end. Mend: it is told as nothing.
+#[tokio::test]
+async fn without_a_list_no_event_tells_of_an_end() {
+    let fleet = Fleet::new();
+    let node = fleet.node_of(SealedSessions::insecure_without_revocation(fleet.ring.clone()));
+    let mut browser = Browser::default();
+    node.log_in(&mut browser, "ada").await;
+    let copy = browser.clone();
+    node.visit(&mut browser, |session| session.logout()).await.unwrap();
+    assert!(browser.value.is_none() && node.user(&copy).await.is_some());
+    assert!(!node.events.has(&EventKind::Ended(EndReason::Logout)));
+}
+
+/// Bug: applications that shared a store ended each other's users. Mend: their lists have names.
+#[tokio::test]
+async fn lists_of_two_names_in_one_store_know_nothing_of_each_other() {
+    let fleet = Fleet::new();
+    let mut other = fleet.clone();
+    other.settings.name = "other".into();
+    let nodes = [fleet.node().await, other.node().await];
+    let mut browsers = [Browser::default(), Browser::default()];
+    for (node, browser) in nodes.iter().zip(&mut browsers) {
+        node.log_in(browser, "ada").await;
+    }
+    let ada = cloakroom::Subject::new("ada").unwrap();
+    nodes[0].sessions.revocations().unwrap().end(&ada, None).await.unwrap();
+    fleet.advance(Duration::from_secs(1)).await;
+    assert_eq!(nodes[0].user(&browsers[0]).await, None);
+    assert_eq!(nodes[1].user(&browsers[1]).await.as_deref(), Some("ada"));
 }
 
 #[tokio::test]

@@ -6,14 +6,9 @@ use cloakroom::{
     MemoryStore, Record, SessionId, Timestamp, Version,
     store::{Answer, Loaded, Store, Tombstone, Written},
 };
-use cloakroom_store_test::{Fault, FaultyStore, Op};
+use cloakroom_store_test::{Fault, Op};
 
-use crate::fixture::{Browser, COUNT, Fleet};
-
-fn faulty() -> (Arc<FaultyStore<MemoryStore>>, Fleet) {
-    let store = Arc::new(FaultyStore::new(MemoryStore::new()));
-    (Arc::clone(&store), Fleet::on(store))
-}
+use crate::fixture::{Browser, COUNT, Fleet, faulty};
 
 #[tokio::test]
 async fn reading_and_changing_wait_for_no_store() {

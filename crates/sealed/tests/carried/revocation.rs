@@ -107,7 +107,8 @@ async fn all_of_a_subjects_sessions_end_but_the_one_excepted() {
 
     // One that was ended can't be brought back by excepting it from the next revocation.
     let ended =
-        Fleet::id_of(&fleet.node_of(SealedSessions::without_revocation(fleet.ring.clone())), there).await;
+        Fleet::id_of(&fleet.node_of(SealedSessions::insecure_without_revocation(fleet.ring.clone())), there)
+            .await;
     fleet.advance(Duration::from_secs(1)).await;
     second.sessions.revocations().unwrap().end(&ada, ended).await.unwrap();
     for browser in &browsers {

@@ -40,7 +40,7 @@ fn from_a_new_ring_to_a_rotated_one() {
 
     let before = fs::read_to_string(&file).expect("the ring");
     let dry = keys(&folder, &["rotate", "--dry-run"], None);
-    assert!(dry.out.starts_with("would have published the key "), "{}", dry.out);
+    assert!(dry.out.starts_with("would have published a new key: "), "{}", dry.out);
     assert_eq!(fs::read_to_string(&file).expect("the ring"), before);
     let published = keys(&folder, &["rotate"], None);
     assert!(published.out.starts_with("published the key "), "{}{}", published.out, published.err);

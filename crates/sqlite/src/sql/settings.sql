@@ -3,7 +3,8 @@
 PRAGMA synchronous = FULL;
 PRAGMA fullfsync = ON;
 PRAGMA checkpoint_fullfsync = ON;
--- What a session held is overwritten when it is gone.
+-- What a session held is overwritten when it is gone: in the file at the next checkpoint, and in the log, which keeps
+-- older pages, when its place there is used again.
 PRAGMA secure_delete = ON;
 -- The log is merged into the file each time it has grown by so many pages, 16 MiB: as many as one part of its index
 -- holds, so that readers look into one. It is cut if it was longer.

@@ -5,7 +5,7 @@ use cloakroom_store_test::{Harness, suite};
 
 use crate::fixture::Folder;
 
-suite!(Folder::new(), durable);
+suite!(Folder::new(), durable, shared);
 
 impl Harness for Folder {
     type Store = SqliteStore;

@@ -1,6 +1,6 @@
 //! What is stored comes back, byte for byte. A store never interprets, reorders or normalizes.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use cloakroom::store::{Store, Times, Written};
 use cloakroom_core::{
@@ -272,7 +272,7 @@ fn lived_through(record: &Record, want: impl FnOnce(&mut Intent)) -> Record {
     };
     let standing = Standing::Held { record: record.clone().into(), seat: Seat::Current };
     match plan(&standing, &intent, &mut at).map(|plan| plan.action) {
-        Ok(Action::Replace { record, .. }) => record,
+        Ok(Action::Replace { record, .. }) => Arc::unwrap_or_clone(record),
         other => panic!("the lifecycle replaces the record here: {other:?}"),
     }
 }

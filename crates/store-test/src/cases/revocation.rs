@@ -131,6 +131,21 @@ pub async fn the_last_revocation_is_noted<H: Harness>(harness: H) {
     }
 }
 
+/// Of two revocations the later one is noted, by the times they were asked for, in whichever order they arrive: clocks
+/// differ, and it means the sessions of both. Both end what they find.
+pub async fn the_later_of_two_revocations_is_noted<H: Harness>(harness: H) {
+    let store = Tested::open(&harness).await;
+    let later = revocation(T0 + seconds(2), Some(fixture::id(9)));
+    store.revoke_all(&subject("user"), later, T0 + seconds(2)).await;
+    let record = session_of("user", 1, T0);
+    assert_eq!(store.create(&record, T0 + seconds(2)).await, Written::Stored);
+    for earlier in [revocation(T0 + seconds(1), None), revocation(T0, Some(fixture::id(8)))] {
+        store.revoke_all(&subject("user"), earlier, T0 + seconds(2)).await;
+        assert_eq!(store.last_revocation(&subject("user"), T0 + seconds(2)).await, Some(later));
+    }
+    assert!(!matches!(store.load(record.id, T0 + seconds(2)).await, Seen::Found(_)));
+}
+
 /// A note is remembered for a day from when the revocation was asked for, whatever is swept meanwhile, and for no
 /// longer.
 pub async fn a_revocation_is_remembered_for_a_day<H: Harness>(harness: H) {

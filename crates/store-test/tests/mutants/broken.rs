@@ -106,6 +106,7 @@ pub(crate) enum Broken {
     EndSubjectIsTwoSteps,
     EndSubjectIsHalved,
     NotesKeepTheFirst,
+    NotesKeepWhatCameLast,
     NotesForgetTheException,
     NotesStay,
 

@@ -180,10 +180,14 @@ impl Mutant {
                 self.own.lock().notes.insert(subject.clone(), revocation);
                 return;
             }
+            Broken::NotesKeepWhatCameLast => {
+                state.notes.insert(subject.clone(), revocation);
+                return;
+            }
             Broken::NotesForgetTheException => revocation.except = None,
             _ => {}
         }
-        state.notes.insert(subject.clone(), revocation);
+        state.note(subject, revocation);
     }
 
     fn end_subject_and_note_last(
@@ -202,7 +206,7 @@ impl Mutant {
                 ended
             };
             give_way().await;
-            self.state().notes.insert(subject, revocation);
+            self.state().note(&subject, revocation);
             Ok(Some(ended.iter().map(|record| record.id).collect()))
         })
     }

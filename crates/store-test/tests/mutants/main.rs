@@ -296,6 +296,7 @@ const CAUGHT_BY: &[(Broken, &[&str])] = {
         ),
         (EndSubjectIsHalved, &["end_subject_of_the_index_dropped_at_any_await_can_be_done_again"]),
         (NotesKeepTheFirst, &["the_last_revocation_is_noted"]),
+        (NotesKeepWhatCameLast, &["the_later_of_two_revocations_is_noted"]),
         (NotesForgetTheException, &["the_last_revocation_is_noted"]),
         (NotesStay, &["a_revocation_is_remembered_for_a_day"]),
         (CutIsInclusive, &["a7_4_5_sessions_started_before_an_instant_are_gone"]),

@@ -210,13 +210,21 @@ impl State {
         revocation: Revocation,
         now: Timestamp,
     ) -> Vec<SessionId> {
-        self.notes.insert(subject.clone(), revocation);
+        self.note(subject, revocation);
         let mut ended = self.sessions_of(subject, now);
         ended.retain(|record| revocation.except != Some(record.id));
         for record in &ended {
             self.bury(record, left_by(&revocation, record.id));
         }
         ended.iter().map(|record| record.id).collect()
+    }
+
+    /// Of two revocations the later one stays, in whichever order they arrive.
+    pub(crate) fn note(&mut self, subject: &Subject, revocation: Revocation) {
+        let noted = self.notes.entry(subject.clone()).or_insert(revocation);
+        if noted.at <= revocation.at {
+            *noted = revocation;
+        }
     }
 
     pub(crate) fn living(&self, id: SessionId, now: Timestamp) -> Option<Arc<Record>> {

@@ -1,6 +1,6 @@
 //! A small application and a browser for it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, Method, Request, Response, StatusCode, header},
     routing::get,
 };
-use cloakroom::{Key, MemoryStore, Sessions, Subject, clock::ManualClock};
+use cloakroom::{Key, MemoryStore, Sessions, Subject, clock::ManualClock, exchange::SiteData, store::Store};
 use cloakroom_tower::{Authenticated, Problem, Session, SessionLayer};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
@@ -20,6 +20,7 @@ pub const VISITS: Key<u32> = Key::new("visits");
 pub struct App {
     pub router: Router,
     pub sessions: Sessions,
+    pub store: Arc<MemoryStore>,
     pub clock: ManualClock,
 }
 
@@ -29,10 +30,16 @@ impl App {
     }
 
     pub fn with(routes: Router) -> Self {
-        let clock = ManualClock::default();
-        let sessions = Sessions::builder(MemoryStore::new()).clock(clock.clone()).build().unwrap();
+        let store = Arc::new(MemoryStore::new());
+        Self { store: Arc::clone(&store), ..Self::on(store, routes, ManualClock::default()) }
+    }
+
+    /// On another store; this application's own stays empty.
+    pub fn on(store: impl Store, routes: Router, clock: ManualClock) -> Self {
+        let builder = Sessions::builder(store).clock(clock.clone());
+        let sessions = builder.clear_site_data_at_logout(SiteData::Storage).build().unwrap();
         let router = routes.layer(SessionLayer::new(sessions.clone()));
-        Self { router, sessions, clock }
+        Self { router, sessions, store: Arc::new(MemoryStore::new()), clock }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {

@@ -7,4 +7,5 @@ mod extractors;
 mod headers;
 mod layer;
 mod lifecycle;
+mod sealed;
 mod streams;

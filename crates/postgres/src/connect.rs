@@ -1,0 +1,159 @@
+//! How connections are made, and what stands between them and the server.
+
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    task::{AbortHandle, JoinHandle},
+    time::timeout,
+};
+use tokio_postgres::{Client, Config, NoTls};
+
+use crate::{
+    failure::Refusal,
+    line::Line,
+    news::{News, drive},
+    tls::Tls,
+};
+
+/// Makes connections.
+pub(crate) struct Connector {
+    config: Config,
+    tls: Option<Tls>,
+    /// Whether to prepare statements, where they can be.
+    prepares: bool,
+    can_prepare: Arc<AtomicBool>,
+}
+
+/// A server that hangs takes connections, and says nothing.
+pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+impl Connector {
+    pub(crate) fn new(config: Config, tls: Option<Tls>, prepares: bool) -> Self {
+        Self { config, tls, prepares, can_prepare: Arc::default() }
+    }
+
+    /// Whether statements are prepared once for each connection.
+    pub(crate) fn can_prepare(&self) -> bool {
+        self.can_prepare.load(Ordering::Relaxed)
+    }
+
+    pub(crate) async fn connect(&self) -> Result<Line, Refusal> {
+        let (client, driver) = self.client().await?;
+        let line = Line::new(client, Arc::clone(&self.can_prepare), driver);
+        if self.can_prepare() {
+            self.prepare(&line).await?;
+        }
+        Ok(line)
+    }
+
+    /// A connection for one use, which ends with it.
+    pub(crate) async fn client(&self) -> Result<(Client, AbortHandle), Refusal> {
+        timeout(CONNECT_MAX, self.log_in()).await.unwrap_or_else(|_| Err(Refusal::late()))
+    }
+
+    /// A connection over which news come, and what ends when it does.
+    pub(crate) async fn listener(&self, news: Weak<News>) -> Result<(Client, JoinHandle<()>), Refusal> {
+        let connecting = async {
+            Ok(match &self.tls {
+                Some(tls) => {
+                    let (client, connection) = self.config.connect(tls.maker()).await?;
+                    (client, tokio::spawn(drive(connection, news)))
+                }
+                None => {
+                    let (client, connection) = self.config.connect(NoTls).await?;
+                    (client, tokio::spawn(drive(connection, news)))
+                }
+            })
+        };
+        timeout(CONNECT_MAX, connecting).await.unwrap_or_else(|_| Err(Refusal::late()))
+    }
+
+    async fn log_in(&self) -> Result<(Client, AbortHandle), Refusal> {
+        // How it ends is told to those whose calls it ends.
+        let (client, driver) = match &self.tls {
+            Some(tls) => {
+                let (client, connection) = self.config.connect(tls.maker()).await?;
+                (client, tokio::spawn(async move { drop(connection.await) }))
+            }
+            None => {
+                let (client, connection) = self.config.connect(NoTls).await?;
+                (client, tokio::spawn(async move { drop(connection.await) }))
+            }
+        };
+        Ok((client, driver.abort_handle()))
+    }
+
+    /// Finds out whether statements can be prepared, and prepares them on this line if so.
+    ///
+    /// A pooler that hands out servers for a transaction each, and doesn't know of statements that were prepared, would
+    /// make another program's statement of the same name.
+    pub(crate) async fn examine(&self, line: &Line) -> Result<(), Refusal> {
+        if !self.prepares || !self.keeps_statements(line.client()).await? {
+            return Ok(());
+        }
+        self.can_prepare.store(true, Ordering::Relaxed);
+        self.prepare(line).await
+    }
+
+    /// Later, too, a pooler may come between, or forget what it knew.
+    async fn prepare(&self, line: &Line) -> Result<(), Refusal> {
+        match line.prepare().await {
+            Err(refusal) if refusal.is_unprepared() => {
+                self.can_prepare.store(false, Ordering::Relaxed);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    async fn keeps_statements(&self, client: &Client) -> Result<bool, Refusal> {
+        match name_at_server(client).await {
+            Err(refusal) if refusal.is_unprepared() => Ok(false),
+            Err(refusal) => Err(refusal),
+            // A pooler that gives statements names of its own knows them (PgBouncer from 1.21 on).
+            Ok(Some(name)) if !is_the_drivers(&name) => Ok(true),
+            Ok(_) => Ok(!self.shares_servers(client).await?),
+        }
+    }
+
+    /// Whether two connections that are both open were seen at one server process.
+    async fn shares_servers(&self, client: &Client) -> Result<bool, Refusal> {
+        let (other, _) = self.client().await?;
+        let own = pid(client).await?;
+        for _ in 0..ROUNDS {
+            if pid(&other).await? == own || pid(client).await? != own {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// A pooler with other work may give two connections different servers by chance, but hardly so often.
+const ROUNDS: usize = 8;
+
+/// The name under which a server holds a statement that was prepared just now.
+async fn name_at_server(client: &Client) -> Result<Option<String>, Refusal> {
+    let mark = RandomState::new().build_hasher().finish();
+    let text = format!("SELECT name FROM pg_prepared_statements WHERE statement LIKE '%{mark}%'");
+    let statement = client.prepare_typed(&text, &[]).await?;
+    let row = client.query_opt(&statement, &[]).await?;
+    Ok(row.and_then(|row| row.try_get(0).ok()))
+}
+
+/// The driver numbers its statements: `s7`.
+fn is_the_drivers(name: &str) -> bool {
+    name.strip_prefix('s').is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+async fn pid(client: &Client) -> Result<i32, Refusal> {
+    let row = client.query_typed_one("SELECT pg_backend_pid()", &[]).await?;
+    Ok(row.try_get(0)?)
+}

@@ -1,0 +1,1 @@
+SELECT pg_relation_size('cloakroom_session'::regclass) / current_setting('block_size')::bigint

@@ -1,0 +1,11 @@
+//! The PostgreSQL store on a real server.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
+
+mod conformance;
+mod encrypted;
+mod fixture;
+mod news;
+mod pooled;
+mod schema;
+mod server;
+mod storage;

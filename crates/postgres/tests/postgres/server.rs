@@ -1,0 +1,75 @@
+//! A server that hangs, dies, or refuses.
+
+use std::{sync::Arc, time::Duration};
+
+use cloakroom::{
+    SessionId, Timestamp,
+    store::{Loaded, Store},
+};
+use cloakroom_postgres::PostgresStore;
+use engines::{Breakable as _, Engine as _, Postgres};
+use tokio::time::{sleep, timeout};
+
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+async fn loads(store: &PostgresStore) -> bool {
+    let id = SessionId::from_bytes([7; 16]);
+    matches!(timeout(Duration::from_secs(1), store.load(id, NOW)).await, Ok(Ok(Loaded::Absent)))
+}
+
+/// More calls than the pool takes, so that it must let go of those that nobody waits for any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_given_up_on_while_the_server_hangs_do_no_harm_afterwards() {
+    let server = Postgres::start();
+    let url = format!("{}?connections=2", server.url());
+    let store = Arc::new(PostgresStore::connect(&url).await.unwrap());
+    assert!(loads(&store).await);
+    server.hang();
+    for _ in 0..10 {
+        let calls = (0..40).map(|_| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let call = store.load(SessionId::from_bytes([1; 16]), NOW);
+                timeout(Duration::from_millis(20), call).await.is_err()
+            })
+        });
+        for call in calls.collect::<Vec<_>>() {
+            assert!(call.await.unwrap());
+        }
+    }
+    server.resume();
+    sleep(Duration::from_millis(500)).await;
+    assert!(loads(&store).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_killed_is_used_again_within_seconds_of_its_return() {
+    let mut server = Postgres::start_durable();
+    let store = PostgresStore::connect(&server.url()).await.unwrap();
+    assert!(loads(&store).await);
+    server.kill();
+    for _ in 0..10 {
+        assert!(!loads(&store).await);
+    }
+    server.restart();
+    let begun = tokio::time::Instant::now();
+    while !loads(&store).await {
+        assert!(begun.elapsed() < Duration::from_secs(5), "not in use again");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_refused_login_and_an_unknown_database_are_settings_to_mend() {
+    let server = engines::shared::<Postgres>();
+    for login in ["nobody:hunter2@", "cloakroom:hunter2@", "cloakroom@"] {
+        let url = server.replace("cloakroom:secret@", login);
+        let error = PostgresStore::connect(&url).await.unwrap_err();
+        assert!(error.is_invalid() && !format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
+    let unknown = server.rsplit_once('/').unwrap().0.to_owned() + "/nowhere";
+    assert!(PostgresStore::connect(&unknown).await.unwrap_err().is_invalid());
+    let closed = format!("postgres://u:hunter2@127.0.0.1:{}/db", engines::free_port());
+    let error = PostgresStore::connect(&closed).await.unwrap_err();
+    assert!(error.is_unavailable() && !format!("{error:?}").contains("hunter2"), "{error:?}");
+}
