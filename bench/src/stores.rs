@@ -14,7 +14,7 @@ use std::{
 };
 
 use cloakroom::Sessions;
-use engines::{Engine, MariaDb, Redis, Valkey};
+use engines::{Engine, MariaDb, Postgres, Redis, Valkey};
 
 use crate::{
     apps::{CSRF, CSRF_TOKEN, ROLES, USER, USER_ID},
@@ -66,6 +66,11 @@ pub fn run(rounds: usize, seconds: f64) {
         let engine = Valkey::start();
         let bare = runtime.block_on(bare::redis(&engine.url()));
         measure("Valkey", &engine.url(), Some(bare), Some(Peer::start("redis", &engine.url())));
+    }
+    {
+        let engine = Postgres::start();
+        let bare = runtime.block_on(bare::postgres(&engine.url()));
+        measure("PostgreSQL", &engine.url(), Some(bare), Some(Peer::start("postgres", &engine.url())));
     }
     {
         let engine = MariaDb::start();

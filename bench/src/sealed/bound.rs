@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cloakroom::{Sessions, Subject};
-use engines::{Engine, Redis};
+use engines::{Engine, Postgres, Redis};
 
 use crate::{figures::Figures, sealed::sealed, table::Table};
 
@@ -29,6 +29,10 @@ pub(super) fn run(tries: usize) {
     {
         let engine = Redis::start();
         measure("Redis", &engine.url());
+    }
+    {
+        let engine = Postgres::start();
+        measure("PostgreSQL", &engine.url());
     }
     println!("{table}");
     for (name, holds) in verdicts {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mysql_async::prelude::Queryable as _;
+use tokio_postgres::types::ToSql;
 
 use crate::stores::{Read, SESSIONS};
 
@@ -23,6 +24,35 @@ pub(super) async fn redis(url: &str) -> Read {
         Box::pin(async move {
             let get = redis::cmd("GET").arg(key(number)).query_async::<Vec<u8>>(&mut connection).await;
             assert_eq!(get.expect("the engine answers").len(), VALUE.len());
+        })
+    })
+}
+
+/// SELECT by the primary key, prepared, on as many connections as the store uses for reads; the client pipelines them.
+pub(super) async fn postgres(url: &str) -> Read {
+    let mut readers = Vec::new();
+    for number in 0..4 {
+        let (client, connection) =
+            tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("it was started");
+        tokio::spawn(connection);
+        if number == 0 {
+            let table = "CREATE TABLE bare (id text PRIMARY KEY, value bytea NOT NULL)";
+            client.batch_execute(table).await.expect("a new database takes a table");
+            for number in 0..SESSIONS {
+                let row: [&(dyn ToSql + Sync); 2] = [&key(number), &&VALUE[..]];
+                client.execute("INSERT INTO bare VALUES ($1, $2)", &row).await.expect("the engine stores");
+            }
+        }
+        let select =
+            client.prepare("SELECT value FROM bare WHERE id = $1").await.expect("the table is there");
+        readers.push(Arc::new((client, select)));
+    }
+    Arc::new(move |number| {
+        let reader = Arc::clone(&readers[number % readers.len()]);
+        Box::pin(async move {
+            let (client, select) = &*reader;
+            let row = client.query_one(select, &[&key(number)]).await.expect("the engine answers");
+            assert_eq!(row.get::<_, &[u8]>(0).len(), VALUE.len());
         })
     })
 }

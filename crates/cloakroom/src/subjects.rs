@@ -39,7 +39,7 @@ impl Subjects {
     /// Ends the subject's sessions but for `except`: log out everywhere, or everywhere else. It holds before this
     /// returns, also for a login that is in progress; so one in the same request is refused, and
     /// [`Session::login_ending_others`](crate::Session::login_ending_others) is for that. Several machines' clocks are
-    /// compared here: see [`Policy::clock_skew_max`]. Answers which sessions were ended.
+    /// compared here: see [`Policy::clock_skew_max`](crate::Policy::clock_skew_max). Answers which sessions were ended.
     ///
     /// # Errors
     /// [`Error::is_unavailable`] if the store fails; then some may have been ended.

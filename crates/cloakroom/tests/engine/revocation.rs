@@ -139,6 +139,19 @@ async fn a7_4_3_a_login_can_end_the_others() {
         clock.advance(Duration::from_millis(10));
     }
 
+    let mut stranger = Browser::default();
+    stranger
+        .visit(&sessions, |session| {
+            session.logout().unwrap();
+            session.login_ending_others(subject("ada")).unwrap();
+        })
+        .await
+        .unwrap();
+    assert_eq!(
+        (stranger.subject(&sessions).await, refused.subject(&sessions).await),
+        (Some(subject("ada")), None)
+    );
+
     let unlisted = Unlisted { inner: MemoryStore::new(), revokes: false };
     let sessions = Sessions::builder(unlisted).build().unwrap();
     let session = Browser::default().request(&sessions).await.1;
