@@ -1,8 +1,8 @@
 //! What tests do to an engine.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
-use crate::Engine;
+use crate::{Engine, RedisCluster, RedisSentinel};
 
 /// An engine that can be hung, killed, and looked at through a [`Proxy`](crate::Proxy).
 pub trait Breakable: Engine {
@@ -31,4 +31,29 @@ pub trait Breakable: Engine {
 
     /// Starts it again with what it left, at the same address.
     fn restart(&mut self);
+}
+
+/// An engine in which another server takes the place of a master that died.
+pub trait FailsOver: Engine {
+    /// How long that takes at most, measured without a store.
+    const TAKES: Duration;
+
+    /// Kills a master without a chance to tidy up.
+    fn kill_master(&mut self);
+}
+
+impl FailsOver for RedisCluster {
+    const TAKES: Duration = Duration::from_millis(4_500);
+
+    fn kill_master(&mut self) {
+        self.nodes[0].process.kill();
+    }
+}
+
+impl FailsOver for RedisSentinel {
+    const TAKES: Duration = Duration::from_millis(2_500);
+
+    fn kill_master(&mut self) {
+        self.nodes[0].process.kill();
+    }
 }

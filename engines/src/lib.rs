@@ -5,10 +5,12 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that can't start its engine has failed")]
 
 mod breakable;
+mod certificates;
 mod dynamodb;
 mod folder;
 mod mariadb;
 mod memcached;
+mod monitor;
 mod pgbouncer;
 mod port;
 mod postgres;
@@ -17,18 +19,19 @@ mod proxy;
 mod redis;
 mod shared;
 
-pub use breakable::Breakable;
+pub use breakable::{Breakable, FailsOver};
+pub use certificates::Certificates;
 pub use dynamodb::DynamoDb;
 pub use folder::Folder;
 pub use mariadb::MariaDb;
 pub use memcached::Memcached;
+pub use monitor::Monitor;
 pub use pgbouncer::PgBouncer;
 pub use port::{free_port, free_ports};
 pub use postgres::Postgres;
 pub use process::{Process, Start, find, program};
 pub use proxy::Proxy;
 pub use redis::{
-    Cluster, Flavour, Node, Redis, RedisCluster, RedisSentinel, RedisServer, Single, Valkey, ValkeyCluster,
-    ValkeyServer,
+    Cluster, Flavour, Node, Redis, RedisCluster, RedisSentinel, RedisServer, Single, Valkey, ValkeyServer,
 };
 pub use shared::{Engine, Running, Shared, shared};

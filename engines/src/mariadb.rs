@@ -37,6 +37,8 @@ impl MariaDb {
                 "--user=root",
             ])
             .arg(format!("--datadir={}", data.display()))
+            // Servers that share one remove each other's files when they start.
+            .env("TMPDIR", folder.path())
             .output()
             .expect("mariadb-install-db starts");
         assert!(made.status.success(), "mariadb-install-db: {}", String::from_utf8_lossy(&made.stderr));
@@ -51,6 +53,7 @@ impl MariaDb {
             .args(["--skip-name-resolve", "--innodb-buffer-pool-size=64M", "--performance-schema=OFF"])
             .arg(format!("--port={}", address.port()))
             .arg(format!("--datadir={}", data.display()))
+            .arg(format!("--tmpdir={}", folder.path().display()))
             .arg(format!("--socket={}", folder.path().join("socket").display()))
             .arg(format!("--pid-file={}", folder.path().join("pid").display()))
             .arg(format!("--init-file={}", first.display()))

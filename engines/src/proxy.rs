@@ -32,6 +32,9 @@ struct Shared {
 struct State {
     streams: Vec<TcpStream>,
     is_hanging: bool,
+    /// How many connections were made, and of those how many, the first ones, lead nowhere any more.
+    made: u64,
+    swallowed: u64,
     is_refusing: bool,
     is_over: bool,
     delay: Duration,
@@ -121,6 +124,13 @@ impl Proxy {
         self.shared.state().is_hanging = true;
     }
 
+    /// Holds back for ever what is sent on the connections there are; they stay open, as those to a host that went away.
+    /// New ones are as good as ever.
+    pub fn swallow(&self) {
+        let mut state = self.shared.state();
+        state.swallowed = state.made;
+    }
+
     /// Cuts every connection, and refuses new ones until [`Proxy::resume`].
     pub fn refuse(&self) {
         let mut state = self.shared.state();
@@ -169,12 +179,17 @@ impl Shared {
         let Ok(server) = TcpStream::connect(self.target) else { return };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let turn = Arc::new(Mutex::new(Way::Answer));
+        let number = {
+            let mut state = self.state();
+            state.made += 1;
+            state.made
+        };
         for (from, to, way) in [(&client, &server, Way::Request), (&server, &client, Way::Answer)] {
             let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) else { return };
             let (shared, turn) = (Arc::clone(self), Arc::clone(&turn));
             self.open.fetch_add(usize::from(way == Way::Request), Ordering::SeqCst);
             thread::spawn(move || {
-                let _ = shared.pump(&from, &to, way, &turn);
+                let _ = shared.pump(&from, &to, way, (&turn, number));
                 let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
                 shared.open.fetch_sub(usize::from(way == Way::Request), Ordering::SeqCst);
             });
@@ -182,11 +197,17 @@ impl Shared {
         self.state().streams.extend([client, server]);
     }
 
-    fn pump(&self, mut from: &TcpStream, mut to: &TcpStream, way: Way, turn: &Mutex<Way>) -> io::Result<()> {
+    fn pump(
+        &self,
+        mut from: &TcpStream,
+        mut to: &TcpStream,
+        way: Way,
+        (turn, number): (&Mutex<Way>, u64),
+    ) -> io::Result<()> {
         let mut buffer = [0; 16 * 1024];
         loop {
             let length = from.read(&mut buffer)?;
-            if length == 0 || !self.lets_pass(way) {
+            if length == 0 || !self.lets_pass(way, number) {
                 return Ok(());
             }
             let before =
@@ -199,7 +220,7 @@ impl Shared {
     }
 
     /// Waits as long as bytes are held back. False: they are lost.
-    fn lets_pass(&self, way: Way) -> bool {
+    fn lets_pass(&self, way: Way, number: u64) -> bool {
         loop {
             let mut state = self.state();
             if state.is_over {
@@ -210,7 +231,7 @@ impl Shared {
                 self.lost.fetch_add(1, Ordering::SeqCst);
                 return false;
             }
-            if !state.is_hanging {
+            if !state.is_hanging && number > state.swallowed {
                 let delay = state.delay;
                 drop(state);
                 thread::sleep(delay);
@@ -285,6 +306,10 @@ mod tests {
         stream.set_read_timeout(None).unwrap();
         stream.read_exact(&mut [0]).unwrap();
         ask(&mut stream).unwrap();
+        proxy.swallow();
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        assert!(ask(&mut stream).is_err());
+        ask(&mut TcpStream::connect(proxy.address()).unwrap()).unwrap();
         proxy.refuse();
         assert!(ask(&mut stream).is_err());
         let refused = TcpStream::connect(proxy.address()).and_then(|mut stream| ask(&mut stream));

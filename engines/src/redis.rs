@@ -63,8 +63,6 @@ pub type Redis = Single<RedisServer>;
 pub type Valkey = Single<ValkeyServer>;
 /// Three Redis masters, each with a replica.
 pub type RedisCluster = Cluster<RedisServer>;
-/// Three Valkey masters, each with a replica.
-pub type ValkeyCluster = Cluster<ValkeyServer>;
 
 /// Far beyond what any of it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -330,8 +328,9 @@ fn sentinel(port: u16, master: &str) -> (Process, Folder) {
     (process, folder)
 }
 
+/// One that wants a password first is as ready as any.
 fn is_ready(port: u16) -> bool {
-    ask(port, &["PING"]).is_ok_and(|answer| answer == "PONG")
+    ask(port, &["PING"]).is_ok_and(|answer| answer == "PONG" || answer.starts_with("NOAUTH"))
 }
 
 fn is_master(port: u16) -> bool {

@@ -3,7 +3,7 @@
 //! All of them answer GET, so that a script needs nothing but URLs. An application must never do that: another site
 //! could log its visitors out with an image.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     Json, Router,
@@ -45,6 +45,7 @@ pub(crate) fn router(sessions: Sessions) -> Result<Router, Error> {
         .route("/logout", get(logout))
         .route("/logout-all", get(logout_all))
         .route("/sessions", listing)
+        .route("/counters", get(counters).with_state(sessions.clone()))
         .with_state(revocations)
         .layer(SessionLayer::new(sessions)))
 }
@@ -180,6 +181,11 @@ async fn list(
     let summaries = subjects.list(&visitor.subject, after, PAGE_SESSIONS_MAX).await?;
     let current = visitor.id();
     Ok(Json(summaries.into_iter().map(|summary| Listed::of(summary, current)).collect()))
+}
+
+/// What happened to the way to the engine.
+async fn counters(State(sessions): State<Sessions>) -> Json<BTreeMap<&'static str, u64>> {
+    Json(sessions.store().counters().into_iter().collect())
 }
 
 async fn no_listing() -> impl IntoResponse {

@@ -24,7 +24,11 @@ const STEPS: &[Step] = &[
     Step { name: "fmt", what: "formatting", run: fmt },
     Step { name: "house", what: "the checks on the house itself", run: house },
     Step { name: "clippy", what: "lints, on every target", run: clippy },
-    Step { name: "features", what: "lints on crates with features, without them", run: features },
+    Step {
+        name: "features",
+        what: "lints on crates with features, without them and with all",
+        run: features,
+    },
     Step { name: "docs", what: "documentation without a warning", run: docs },
     Step { name: "build", what: "compile the tests and the binaries they start", run: build },
     Step { name: "tests", what: "unit, end-to-end and browser tests", run: tests },
@@ -163,8 +167,10 @@ fn clippy(run: &mut Run<'_>) -> Result<(), String> {
 /// One command for each crate: in one command for all, one crate's features could hide what another lacks.
 fn features(run: &mut Run<'_>) -> Result<(), String> {
     for member in run.workspace.members.iter().filter(|member| member.has_features) {
-        let package = ["clippy", "-p", &member.name, "--no-default-features", "--locked"];
-        run.succeed(run.cargo(&package).args(["--", "-D", "warnings"]))?;
+        for features in ["--no-default-features", "--all-features"] {
+            let package = ["clippy", "-p", &member.name, features, "--locked"];
+            run.succeed(run.cargo(&package).args(["--", "-D", "warnings"]))?;
+        }
     }
     Ok(())
 }
@@ -194,9 +200,12 @@ fn tests(run: &mut Run<'_>) -> Result<(), String> {
     run.count(command.arg("--no-fail-fast"), runner)
 }
 
+/// Features that no default has, and whose tests run all the same.
+const TESTED_FEATURES: &str = "cloakroom-redis/tls,cloakroom-mysql/tls,cloakroom-postgres/tls";
+
 /// The browser's tests are among these: the environment switches them on.
 fn runner_command(run: &Run<'_>) -> Command {
-    let selection = ["--workspace", "--locked", "--lib", "--bins", "--tests"];
+    let selection = ["--workspace", "--locked", "--lib", "--bins", "--tests", "--features", TESTED_FEATURES];
     if !run.nextest {
         let mut command = run.cargo(&["test"]);
         command.args(selection);

@@ -39,6 +39,7 @@ const TOOLS: &[Tool] = &[
     tool("mariadb", "mariadbd", "mariadb-server", "the tests of the MySQL store"),
     tool("mariadb", "mariadb-install-db", "mariadb-server", "the tests of the MySQL store"),
     tool("memcached", "memcached", "memcached", "the tests of the Memcached store"),
+    tool("openssl", "openssl", "openssl", "the tests of encrypted connections"),
     tool("postgres", "initdb", "postgresql", "the tests of the PostgreSQL store"),
     tool("postgres", "pgbouncer", "pgbouncer", "the tests of the PostgreSQL store"),
     tool("postgres", "postgres", "postgresql", "the tests of the PostgreSQL store"),

@@ -99,6 +99,12 @@ pub trait Store: Send + Sync + 'static {
         Answer::ready(Ok(Vec::new()))
     }
 
+    /// What happened to the way to the engine since the store was opened, by name, for metrics: `failovers`, each of which
+    /// may have lost the last changes before it, and `reconnections`. A store without an engine has none.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     /// Waits until what was accepted is stored, and lets go of files and connections. Later calls fail.
     fn close(&self) -> Answer<'_, ()> {
         Answer::ready(Ok(()))
@@ -160,6 +166,10 @@ where
 
     fn diagnose(&self, now: Timestamp) -> Answer<'_, Vec<Finding>> {
         (**self).diagnose(now)
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        (**self).counters()
     }
 
     fn close(&self) -> Answer<'_, ()> {

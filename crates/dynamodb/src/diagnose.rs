@@ -10,11 +10,19 @@ use aws_sdk_dynamodb::{
         ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeDeserializationInterceptorContextRef,
     },
     error::{BoxError, ProvideErrorMetadata, SdkError},
-    types::{AttributeValue, BillingMode, TableDescription, TableStatus, TimeToLiveStatus},
+    types::{
+        AttributeValue, BillingMode, ConditionCheck, TableDescription, TableStatus, TimeToLiveStatus,
+        TransactWriteItem,
+    },
 };
 use cloakroom::{Error, SessionId, Timestamp, store::Finding};
 
-use crate::{DynamoDbStore, connect, failure::Failure, item::TTL, table::Effect};
+use crate::{
+    DynamoDbStore, connect,
+    failure::{Failure, reasons},
+    item::TTL,
+    table::Effect,
+};
 
 /// Nobody puts a deadline on a diagnosis.
 const CALL_MAX: Duration = Duration::from_secs(5);
@@ -139,6 +147,7 @@ impl DynamoDbStore {
         missing.extend(self.lacks("UpdateItem", || update.clone().send()).await);
         let delete = client.delete_item().table_name(name).set_key(Some(key)).condition_expression(is_there);
         missing.extend(self.lacks("DeleteItem", || delete.clone().send()).await);
+        missing.extend(self.lacks_condition_check().await);
         if missing.is_empty() {
             return Finding::fine("rights", "reading, listing, changing and removing items is allowed");
         }
@@ -164,6 +173,22 @@ impl DynamoDbStore {
             }
             _ => Some(action),
         }
+    }
+
+    /// Only transactions make it, so it is looked at in one, whose condition doesn't hold.
+    async fn lacks_condition_check(&self) -> Option<&'static str> {
+        let check =
+            ConditionCheck::builder().table_name(&self.table.name).set_key(Some(self.keys.session(NOBODY)));
+        let check = check.condition_expression("attribute_exists(pk)").build().ok()?;
+        let items = vec![TransactWriteItem::builder().condition_check(check).build()];
+        let is_refused = match within(self.table.transact(items)).await {
+            Ok(Some(error)) => {
+                reasons(&error).first().and_then(|reason| reason.code()) != Some("ConditionalCheckFailed")
+            }
+            Ok(None) => false,
+            Err(_) => true,
+        };
+        is_refused.then_some("ConditionCheckItem")
     }
 
     async fn look_at_clock_and_latency(&self, now: Timestamp) -> Vec<Finding> {

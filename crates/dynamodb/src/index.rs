@@ -16,7 +16,7 @@ use crate::{
     DynamoDbStore,
     cut::{Look, Moment},
     heal::is_gone_for_good,
-    item::{self, Attributes as _, Item, PK},
+    item::{self, Attributes as _, Item, PK, SK},
     table::{Effect, pause},
 };
 
@@ -30,22 +30,23 @@ const PARTS_MAX: u32 = 12;
 /// A page of the index, before it is known which of its sessions live.
 struct Entries {
     ids: Vec<SessionId>,
-    is_last: bool,
+    /// The key of the last one that was looked at; none, if there are no more.
+    last: Option<String>,
 }
 
 impl DynamoDbStore {
     pub(crate) async fn list_sessions(
         &self,
         subject: &Subject,
-        mut after: Option<SessionId>,
+        after: Option<SessionId>,
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<Summary>, Error> {
         let cut = self.cut_now().await?;
-        let mut listed = Vec::new();
-        while listed.len() < limit {
-            let entries = self.entries(subject, after, (limit - listed.len()).min(BATCH_MAX)).await?;
-            after = entries.ids.last().copied();
+        let (mut listed, mut after) = (Vec::new(), Some(after.map_or_else(String::new, item::entry_sk)));
+        while let Some(here) = after.filter(|_| listed.len() < limit) {
+            let entries = self.entries(subject, &here, (limit - listed.len()).min(BATCH_MAX)).await?;
+            after = entries.last;
             let mut items = self.sessions(&entries.ids).await?;
             let mut gone = Vec::new();
             for id in entries.ids {
@@ -61,9 +62,6 @@ impl DynamoDbStore {
                 }
             }
             self.heal(subject, &gone, cut, now).await;
-            if entries.is_last {
-                break;
-            }
         }
         Ok(listed)
     }
@@ -77,10 +75,10 @@ impl DynamoDbStore {
     ) -> Result<Vec<SessionId>, Error> {
         self.note(subject, &revocation, now).await?;
         let Revocation { at, reason, version, tombstones_expire: expires, .. } = revocation;
-        let (mut ended, mut after) = (Vec::new(), None);
-        loop {
-            let entries = self.entries(subject, after, BATCH_MAX).await?;
-            after = entries.ids.last().copied();
+        let (mut ended, mut after) = (Vec::new(), Some(String::new()));
+        while let Some(here) = after {
+            let entries = self.entries(subject, &here, BATCH_MAX).await?;
+            after = entries.last;
             let ids = entries.ids.into_iter().filter(|id| Some(*id) != revocation.except);
             let ends = ids.map(|id| async move {
                 let is_ended =
@@ -89,10 +87,8 @@ impl DynamoDbStore {
             });
             let ids: Vec<_> = stream::iter(ends).buffer_unordered(ENDS_AT_ONCE).try_collect().await?;
             ended.extend(ids.into_iter().flatten());
-            if entries.is_last {
-                return Ok(ended);
-            }
         }
+        Ok(ended)
     }
 
     pub(crate) async fn noted_revocation(
@@ -187,15 +183,9 @@ impl DynamoDbStore {
         }
     }
 
-    async fn entries(
-        &self,
-        subject: &Subject,
-        after: Option<SessionId>,
-        limit: usize,
-    ) -> Result<Entries, Error> {
+    /// Before every entry there is the empty text.
+    async fn entries(&self, subject: &Subject, after: &str, limit: usize) -> Result<Entries, Error> {
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        // Before every id there is the empty text.
-        let after = after.map_or_else(String::new, item::entry_sk);
         let condition = if after.is_empty() { "pk = :pk" } else { "pk = :pk AND sk > :after" };
         let send = || {
             let query = self
@@ -207,7 +197,7 @@ impl DynamoDbStore {
                 .key_condition_expression(condition)
                 .expression_attribute_values(":pk", AttributeValue::S(self.keys.subject(subject)))
                 .limit(limit);
-            let query = match after.as_str() {
+            let query = match after {
                 "" => query,
                 after => query.expression_attribute_values(":after", item::text(after)),
             };
@@ -217,9 +207,17 @@ impl DynamoDbStore {
             Ok(answer) => answer,
             Err(error) => return Err(self.table.failed(&error)),
         };
-        let is_last = answer.last_evaluated_key.is_none();
-        let ids = answer.items().iter().map(item::entry_id).collect::<Result<_, _>>()?;
-        Ok(Entries { ids, is_last })
+        let readable = |item| match item::entry_id(item) {
+            Ok(id) => Some(id),
+            // What others wrote into the index must not hide a user's sessions.
+            Err(error) => {
+                tracing::warn!(%error, "an entry of the index is passed over");
+                None
+            }
+        };
+        let ids = answer.items().iter().filter_map(readable).collect();
+        let last = answer.last_evaluated_key.as_ref().map(|key| key.text_of(SK).map(str::to_owned));
+        Ok(Entries { ids, last: last.transpose()? })
     }
 
     /// What listings need of these sessions, at most [`BATCH_MAX`]; without those that aren't there.

@@ -167,6 +167,16 @@ pub(crate) fn time(time: Timestamp) -> AttributeValue {
     number(time.as_millis())
 }
 
+/// As DynamoDB counts: names and values. Of a number, which takes less, the digits.
+pub(crate) fn bytes_of(item: &Item) -> usize {
+    let value = |value: &AttributeValue| match value {
+        AttributeValue::S(text) | AttributeValue::N(text) => text.len(),
+        AttributeValue::B(bytes) => bytes.as_ref().len(),
+        _ => 1,
+    };
+    item.iter().map(|(name, attribute)| name.len() + value(attribute)).sum()
+}
+
 /// What the condition of a write looks at: what is stored in a session's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {

@@ -107,7 +107,8 @@
 //! later instant is answered when that has passed: every call that begins after the answer goes by it. A process that is
 //! in use reads it eight times a second at most, beside a load and not before it. One that made no call for a quarter of a
 //! second reads it before its next change, which then takes one round trip more. This counts on clocks that run equally
-//! fast, not on clocks that agree; a machine that slept, or whose clock was set, reads it anew.
+//! fast, not on clocks that agree; a machine that slept, or whose clock was set, reads it anew. One partition answers 3,000
+//! such readings a second, so some 370 processes at the same time are the limit.
 //!
 //! # When something fails
 //!
@@ -163,7 +164,18 @@ impl DynamoDbStore {
     /// are no credentials or they lack a right, the table doesn't exist or has other keys. [`Error::is_unavailable`] if
     /// DynamoDB can't be reached.
     pub async fn open(url: &str) -> Result<Self, Error> {
-        let settings = Settings::parse(url)?;
+        Self::open_with(Settings::parse(url)?).await
+    }
+
+    /// The same, but no table is made, whatever the URL says. For a diagnosis.
+    ///
+    /// # Errors
+    /// As [`DynamoDbStore::open`].
+    pub async fn inspect(url: &str) -> Result<Self, Error> {
+        Self::open_with(Settings { create: false, ..Settings::parse(url)? }).await
+    }
+
+    async fn open_with(settings: Settings) -> Result<Self, Error> {
         let client = connect::client(&settings).await?;
         let table = Table::new(client, settings.table.clone(), settings.connections);
         connect::check(&table, &settings).await?;

@@ -23,6 +23,9 @@ use crate::{
 /// The second try knows what is stored; only somebody's change by hand can make a third.
 const TRIES_MAX: u32 = 3;
 
+/// DynamoDB's own limit.
+const ITEM_BYTES_MAX: usize = 400 * 1024;
+
 /// What came of a conditional write.
 enum Attempt {
     Done,
@@ -116,8 +119,40 @@ impl DynamoDbStore {
         tombstone: Tombstone,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        let condition = Condition::alive(self.cut_now().await?, now);
-        Ok(matches!(self.bury(&tombstone, condition, Some(subject), now).await?, Attempt::Done))
+        let (cut, id) = (self.cut_now().await?, tombstone.id);
+        match self.bury(&tombstone, Condition::alive(cut, now), Some(subject), now).await? {
+            Attempt::Done => Ok(true),
+            Attempt::Refused(None) => Ok(false),
+            Attempt::Refused(Some(stored)) => {
+                let stored = Stored::of(&stored)?;
+                if stored.subject.as_ref() == Some(subject) && !stored.is_alive(cut, now) {
+                    self.expire(id, subject).await?;
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// What has expired by this clock may be alive by another. With an end of zero it has expired by all of them.
+    async fn expire(&self, id: SessionId, subject: &Subject) -> Result<(), Error> {
+        let condition = Condition::default().and("attribute_exists(idle_end_ms)").subject(Some(subject));
+        let condition = condition.with(":zero", item::time(Timestamp::ZERO));
+        let send = || {
+            self.table
+                .client
+                .update_item()
+                .table_name(&self.table.name)
+                .set_key(Some(self.keys.session(id)))
+                .update_expression("SET end_ms = :zero")
+                .condition_expression(condition.expression())
+                .set_expression_attribute_values(condition.values())
+                .send()
+        };
+        let Err(error) = self.table.call(Effect::Repeatable, send).await? else { return Ok(()) };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(()),
+            _ => Err(self.table.failed(&error)),
+        }
     }
 
     /// Puts a tombstone in the place of a session of this subject, and takes it out of the index.
@@ -176,6 +211,12 @@ impl DynamoDbStore {
         condition: Condition,
         along: Vec<TransactWriteItem>,
     ) -> Result<Attempt, Error> {
+        let bytes = item::bytes_of(&item);
+        if bytes > ITEM_BYTES_MAX {
+            return Err(Error::too_large(format!(
+                "the session takes {bytes} bytes, and DynamoDB keeps items of {ITEM_BYTES_MAX}: keep less in the session"
+            )));
+        }
         if along.is_empty() {
             self.put_alone(item, condition).await
         } else {

@@ -1,14 +1,12 @@
 //! All servers of the ring, as one place to keep sessions and subjects in.
 
-use std::sync::atomic::Ordering;
-
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use cloakroom::{Error, SessionId, Subject, Timestamp, store::Revocation};
 
 use crate::{
     entry::{self, Entry, State},
     memory::Memory,
-    meta::{If, Response},
+    meta::{If, Number, Response},
     ring::{self, Ring},
     server::Server,
     time::ttl,
@@ -51,7 +49,7 @@ impl Fleet {
 
     /// How often the connections to a session's server were made so far.
     pub(crate) fn connected(&self, id: SessionId) -> u64 {
-        self.server(id).known.connected.load(Ordering::SeqCst)
+        self.server(id).connected()
     }
 
     pub(crate) async fn entry(&self, id: SessionId) -> Result<Option<Stored<Entry>>, Error> {
@@ -117,8 +115,9 @@ impl Fleet {
     ) -> Result<State, Error> {
         let (server, key) = self.subject(subject);
         for _ in 0..ATTEMPTS_MAX {
+            let connected = server.connected();
             let (mut state, condition) = match self.state(subject).await? {
-                Some(Stored { value, cas }) => (value, If::Unchanged(cas)),
+                Some(Stored { value, cas }) => (value, If::Unchanged(Number { cas, connected })),
                 None => (State::begun()?, If::Free),
             };
             if !apply(&mut state)? {

@@ -40,6 +40,9 @@
 //! A key's server is fixed by the names of the servers in the URL; their order means nothing. If one is down, its keys
 //! don't move to another: when it came back it would hold what had ended in the meantime.
 //!
+//! A name has to be one server's: one that leads to several addresses is refused, for each connection would go to another.
+//! Where a name begins to lead to another server, that one joins in the sense of the next paragraph.
+//!
 //! For the same reason, take care when the list changes. All processes have to use the same list, with the same names:
 //! stop them all, then start them with the new one. Sessions whose keys move end. **A server that joins has to be
 //! empty**: if it was in the list before, it still holds the sessions it had then, also those that were ended since.

@@ -4,7 +4,10 @@
 use cloakroom::{SessionId, Subject, Timestamp, Version};
 use parking_lot::Mutex;
 
-use crate::entry::{Epoch, State};
+use crate::{
+    entry::{Epoch, State},
+    meta::Number,
+};
 
 /// A session as it was seen last.
 #[derive(Clone, Debug)]
@@ -17,6 +20,12 @@ pub(crate) struct Seen {
     /// When it expires, unless it was touched since.
     pub(crate) expires: Timestamp,
     pub(crate) owner: Option<Owner>,
+}
+
+impl Seen {
+    pub(crate) fn number(&self) -> Number {
+        Number { cas: self.cas, connected: self.connected }
+    }
 }
 
 /// Whom a session belongs to, and from when.

@@ -6,6 +6,9 @@ use std::fmt::Write as _;
 pub(crate) struct Request {
     pub(crate) bytes: Vec<u8>,
     pub(crate) expects: Expects,
+    /// It means something only to the server that the number in it was learnt from: how many connections had been made
+    /// then. One made later may lead to a server that was restarted, and counts anew.
+    pub(crate) connected_max: Option<u64>,
 }
 
 /// The form of the answer.
@@ -48,12 +51,20 @@ pub(crate) enum If {
     /// If there is nothing under the key.
     Free,
     /// If what is stored still has this number.
-    Unchanged(u64),
+    Unchanged(Number),
+}
+
+/// The server's number of what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Number {
+    pub(crate) cas: u64,
+    /// How many connections to the server had been made before it was asked.
+    pub(crate) connected: u64,
 }
 
 impl Request {
     pub(crate) fn get(key: &str, number: u32) -> Self {
-        Self { bytes: format!("mg {key} v c O{number}\r\n").into(), expects: Expects::Meta(number) }
+        Self::new(format!("mg {key} v c O{number}\r\n"), Expects::Meta(number))
     }
 
     pub(crate) fn set(key: &str, value: &[u8], ttl: i32, condition: If, number: u32) -> Self {
@@ -61,26 +72,34 @@ impl Request {
         // A string takes whatever is written to it.
         let _ = match condition {
             If::Free => write!(head, "ME\r\n"),
-            If::Unchanged(cas) => write!(head, "C{cas}\r\n"),
+            If::Unchanged(Number { cas, .. }) => write!(head, "C{cas}\r\n"),
+        };
+        let connected_max = match condition {
+            If::Free => None,
+            If::Unchanged(number) => Some(number.connected),
         };
         let mut bytes = Vec::with_capacity(head.len() + value.len() + 2);
         bytes.extend_from_slice(head.as_bytes());
         bytes.extend_from_slice(value);
         bytes.extend_from_slice(b"\r\n");
-        Self { bytes, expects: Expects::Meta(number) }
+        Self { connected_max, ..Self::new(bytes, Expects::Meta(number)) }
     }
 
     /// Asks for nothing.
     pub(crate) fn nothing() -> Self {
-        Self { bytes: b"mn\r\n".into(), expects: Expects::Line }
+        Self::new("mn\r\n", Expects::Line)
     }
 
     pub(crate) fn version() -> Self {
-        Self { bytes: b"version\r\n".into(), expects: Expects::Line }
+        Self::new("version\r\n", Expects::Line)
     }
 
     pub(crate) fn stats(which: &str) -> Self {
-        Self { bytes: format!("stats {which}\r\n").replace(" \r", "\r").into(), expects: Expects::Lines }
+        Self::new(format!("stats {which}\r\n").replace(" \r", "\r"), Expects::Lines)
+    }
+
+    fn new(bytes: impl Into<Vec<u8>>, expects: Expects) -> Self {
+        Self { bytes: bytes.into(), expects, connected_max: None }
     }
 }
 
@@ -199,7 +218,10 @@ mod tests {
     fn questions_are_written_as_the_protocol_has_them() {
         assert_eq!(Request::get("k", 7).bytes, b"mg k v c O7\r\n");
         assert_eq!(Request::set("k", b"a\r\nb", 60, If::Free, 7).bytes, b"ms k 4 T60 c O7 ME\r\na\r\nb\r\n");
-        assert_eq!(Request::set("k", b"", 60, If::Unchanged(5), 7).bytes, b"ms k 0 T60 c O7 C5\r\n\r\n");
+        assert_eq!(
+            Request::set("k", b"", 60, If::Unchanged(Number { cas: 5, connected: 1 }), 7).bytes,
+            b"ms k 0 T60 c O7 C5\r\n\r\n"
+        );
         assert_eq!(Request::stats("").bytes, b"stats\r\n");
         assert_eq!(Request::stats("settings").bytes, b"stats settings\r\n");
     }

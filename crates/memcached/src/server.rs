@@ -1,6 +1,7 @@
 //! One server: a few connections, each shared by any number of callers.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
@@ -9,6 +10,7 @@ use std::{
 };
 
 use cloakroom::Error;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -39,6 +41,8 @@ pub(crate) struct Known {
     pub(crate) connected: AtomicU64,
     /// The largest item it takes.
     pub(crate) item_bytes_max: AtomicUsize,
+    /// Where the name led last. All connections go there, for as long as it is one of the places that the name leads to.
+    pub(crate) place: Mutex<Option<SocketAddr>>,
 }
 
 /// A question on its way to a connection, and where its answer is awaited.
@@ -73,6 +77,7 @@ impl Server {
             address,
             connected: AtomicU64::new(0),
             item_bytes_max: AtomicUsize::new(ITEM_BYTES_MAX),
+            place: Mutex::new(None),
         });
         let start = |_| {
             let (sender, jobs) = mpsc::channel(WAITING_MAX);
@@ -154,6 +159,11 @@ impl Server {
 
     pub(crate) fn failed(&self, why: &str) -> Error {
         Error::unavailable(format!("Memcached at {} failed", self.known.address), why.to_owned())
+    }
+
+    /// How often a connection was made so far.
+    pub(crate) fn connected(&self) -> u64 {
+        self.known.connected.load(Ordering::SeqCst)
     }
 
     fn number(&self) -> u32 {

@@ -92,7 +92,7 @@ impl Fleet {
             }
             record.times.active = active;
             let bytes = entry::session(&record, seen.owner.as_ref().map(|owner| owner.epoch))?;
-            let condition = If::Unchanged(seen.cas);
+            let condition = If::Unchanged(seen.number());
             match self.put_entry(id, &bytes, ttl(record.expires(), now), condition).await? {
                 Change::Made(cas) => {
                     self.memory.keep(Seen { cas, expires: record.expires(), ..seen });
@@ -117,8 +117,12 @@ impl Fleet {
                 Ok(base) => base,
                 Err(written) => return Ok(written),
             };
-            let put =
-                self.put_entry(tombstone.id, &bytes, ttl(tombstone.expires, now), If::Unchanged(base.cas));
+            let put = self.put_entry(
+                tombstone.id,
+                &bytes,
+                ttl(tombstone.expires, now),
+                If::Unchanged(base.number()),
+            );
             let (change, is_admitted) = self.checked(put, &base).await?;
             self.memory.forget(tombstone.id);
             match change {
@@ -165,7 +169,7 @@ impl Fleet {
             (Some(subject), None) => Some(self.owner(subject, record, now).await?),
         };
         let bytes = entry::session(record, owner.as_ref().map(|owner| owner.epoch))?;
-        let condition = If::Unchanged(base.cas);
+        let condition = If::Unchanged(base.number());
         let put = self.put_entry(record.id, &bytes, ttl(record.expires(), now), condition);
         // If the epoch is over, what was stored belongs to it, and is as dead as what it replaced.
         let (change, is_admitted) = self.checked(put, &base).await?;

@@ -49,7 +49,13 @@ impl Settings {
         }
         let mut settings =
             Self { servers: addresses(names)?, prefix: PREFIX.to_owned(), connections: CONNECTIONS };
+        let mut given = Vec::new();
         for option in options.split('&').filter(|option| !option.is_empty()) {
+            let name = option.split('=').next();
+            if given.contains(&name) {
+                return Err(Error::invalid("an option is given twice in the Memcached URL"));
+            }
+            given.push(name);
             settings.set(option)?;
         }
         Ok(settings)
@@ -168,6 +174,7 @@ mod tests {
             ("memcached://a?connections=many", "`connections`"),
             ("memcached://a?password=secret", "the options"),
             ("memcached://a?prefix", "the options"),
+            ("memcached://a?prefix=a&prefix=secret", "twice"),
         ] {
             let error = Settings::parse(url).unwrap_err();
             assert!(error.is_invalid() && error.to_string().contains(reason), "{url}: {error}");

@@ -9,14 +9,23 @@ use percent_encoding::percent_decode_str;
 /// What a URL says.
 pub(crate) struct Address {
     pub(crate) options: Opts,
-    pub(crate) connections: usize,
+    pub(crate) connections: u32,
     pub(crate) migrates: bool,
+    pub(crate) privacy: Privacy,
     /// Without what is secret.
     pub(crate) shown: String,
 }
 
-const CONNECTIONS: usize = 16;
-const CONNECTIONS_MAX: usize = 1_000;
+/// Whether what is sent can be read by others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Privacy {
+    /// It is encrypted, or stays on this machine.
+    Kept,
+    None,
+}
+
+const CONNECTIONS: u32 = 16;
+const CONNECTIONS_MAX: u32 = 1_000;
 const PORT: u16 = 3306;
 
 /// Made at the start of each connection. Each call is one statement that commits itself, and sees what others have
@@ -35,7 +44,8 @@ impl Address {
             .strip_prefix("mysql://")
             .or_else(|| url.strip_prefix("mariadb://"))
             .ok_or_else(|| wrong("a MySQL store's URL starts with mysql:// or mariadb://"))?;
-        let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
+        let (place, told) = rest.split_once('?').unwrap_or((rest, ""));
+        let told = Options::read(told)?;
         let (authority, database) =
             place.split_once('/').ok_or_else(|| wrong("the URL names no database"))?;
         let (user_info, host) = authority.rsplit_once('@').unwrap_or(("", authority));
@@ -50,6 +60,7 @@ impl Address {
             return Err(wrong("the URL names no user"));
         }
         let shown = format!("mysql://{host}:{port}/{database}");
+        let is_loopback = host == "localhost" || host == "::1" || host.starts_with("127.");
         let mut builder = OptsBuilder::default()
             .ip_or_hostname(host)
             .tcp_port(port)
@@ -61,64 +72,98 @@ impl Address {
             .tcp_keepalive(Some(Duration::from_secs(30)))
             .client_found_rows(true)
             .setup(SETUP.to_vec());
-        let (mut connections, mut migrates, mut tls) = (CONNECTIONS, true, Tls::default());
-        for option in options.split('&').filter(|option| !option.is_empty()) {
-            let (name, value) = option.split_once('=').unwrap_or((option, ""));
-            let value = text(value)?;
-            match (name, value.as_str()) {
-                ("connections", count) => {
-                    let count = count.parse().ok().filter(|count| (1..=CONNECTIONS_MAX).contains(count));
-                    connections = count.ok_or_else(|| {
-                        Error::invalid(format!("`connections` is a number from 1 to {CONNECTIONS_MAX}"))
-                    })?;
-                }
-                ("migrate", "true") => migrates = true,
-                ("migrate", "false") => migrates = false,
-                ("migrate", _) => return Err(Error::invalid("`migrate` is `true` or `false`")),
-                ("socket", path) if path.starts_with('/') => {
-                    builder = builder.socket(Some(path)).prefer_socket(true)
-                }
-                ("sslmode", "disable") => tls.is_wanted = false,
-                ("sslmode", "verify") => tls.is_wanted = true,
-                ("sslmode", _) => {
-                    return Err(Error::invalid(
-                        "`sslmode` is `disable`, or `verify`: to encrypt without knowing for whom keeps nobody out",
-                    ));
-                }
-                ("ca", file) if !file.is_empty() => tls.authority = Some(file.to_owned()),
-                _ => {
-                    return Err(Error::invalid(
-                        "a MySQL store's URL has the options connections, migrate, socket, sslmode and ca",
-                    ));
-                }
-            }
+        if let Some(path) = &told.socket {
+            builder = builder.socket(Some(path)).prefer_socket(true);
         }
-        let options = tls.apply(builder)?.into();
-        Ok(Self { options, connections, migrates, shown })
+        let is_near = told.socket.is_some() || is_loopback;
+        let privacy = if told.is_encrypted || is_near { Privacy::Kept } else { Privacy::None };
+        let options = told.encrypt(builder)?.into();
+        let Options { connections, migrates, .. } = told;
+        Ok(Self { options, connections, migrates, privacy, shown })
     }
 }
 
-#[derive(Default)]
-struct Tls {
-    is_wanted: bool,
+/// What stands behind the question mark.
+struct Options {
+    connections: u32,
+    migrates: bool,
+    socket: Option<String>,
+    is_encrypted: bool,
     authority: Option<String>,
 }
 
-impl Tls {
+impl Options {
+    fn read(text: &str) -> Result<Self, Error> {
+        let mut options = Self {
+            connections: CONNECTIONS,
+            migrates: true,
+            socket: None,
+            is_encrypted: false,
+            authority: None,
+        };
+        let mut given = Vec::new();
+        for option in text.split('&').filter(|option| !option.is_empty()) {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            if given.contains(&name) {
+                return Err(Error::invalid("an option is given twice in the MySQL store's URL"));
+            }
+            given.push(name);
+            let value = decoded(value).ok_or_else(|| Error::invalid("the MySQL store's URL isn't UTF-8"))?;
+            options.set(name, value)?;
+        }
+        if options.authority.is_some() && !options.is_encrypted {
+            // Who names one believes that there is encryption.
+            return Err(Error::invalid("`ca` is for `sslmode=verify`: add it to the MySQL store's URL"));
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, name: &str, value: String) -> Result<(), Error> {
+        match (name, value.as_str()) {
+            ("connections", count) => {
+                let count = count.parse().ok().filter(|count| (1..=CONNECTIONS_MAX).contains(count));
+                self.connections = count.ok_or_else(|| {
+                    Error::invalid(format!("`connections` is a number from 1 to {CONNECTIONS_MAX}"))
+                })?;
+            }
+            ("migrate", "true") => self.migrates = true,
+            ("migrate", "false") => self.migrates = false,
+            ("migrate", _) => return Err(Error::invalid("`migrate` is `true` or `false`")),
+            ("socket", path) if path.starts_with('/') => self.socket = Some(value),
+            ("sslmode", "disable") => self.is_encrypted = false,
+            ("sslmode", "verify") => self.is_encrypted = true,
+            ("sslmode", _) => {
+                return Err(Error::invalid(
+                    "`sslmode` is `disable`, or `verify`: to encrypt without knowing for whom keeps nobody out",
+                ));
+            }
+            ("ca", file) if !file.is_empty() => self.authority = Some(value),
+            _ => {
+                return Err(Error::invalid(
+                    "a MySQL store's URL has the options connections, migrate, socket, sslmode and ca",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     #[cfg(feature = "tls")]
-    fn apply(self, builder: OptsBuilder) -> Result<OptsBuilder, Error> {
-        if !self.is_wanted {
+    fn encrypt(&self, builder: OptsBuilder) -> Result<OptsBuilder, Error> {
+        if !self.is_encrypted {
             return Ok(builder);
         }
-        let roots = self.authority.into_iter().map(|file| std::path::PathBuf::from(file).into()).collect();
+        // Unless the application has chosen another already. Without any, the client would panic.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let roots = self.authority.iter().map(|file| std::path::PathBuf::from(file).into()).collect();
         Ok(builder.ssl_opts(mysql_async::SslOpts::default().with_root_certs(roots)))
     }
 
     #[cfg(not(feature = "tls"))]
-    fn apply(self, builder: OptsBuilder) -> Result<OptsBuilder, Error> {
-        if self.is_wanted || self.authority.is_some() {
+    fn encrypt(&self, builder: OptsBuilder) -> Result<OptsBuilder, Error> {
+        if self.is_encrypted {
             return Err(Error::invalid(
-                "this program was built without TLS for MySQL: build it with the feature `tls` of cloakroom-mysql",
+                "this program was built without TLS for MySQL: build it with the feature `mysql-tls` (`tls` of \
+                 cloakroom-mysql)",
             ));
         }
         Ok(builder)
@@ -174,6 +219,10 @@ mod tests {
             "mysql://u:hunter2@h/d?password=hunter2",
             "mysql://u:hunter2@h/d?sslmode=require",
             "mysql://u:hunter2@h/d?socket=relative",
+            "mysql://u:hunter2@h/d?ca=/ca.pem",
+            "mysql://u:hunter2@h/d?sslmode=disable&ca=/ca.pem",
+            "mysql://u:hunter2@h/d?connections=4&connections=5",
+            "mysql://u:hunter2@h/d?sslmode=verify&sslmode=disable",
         ] {
             let error = Address::parse(url).err().unwrap();
             assert!(error.is_invalid() && !format!("{error:?}").contains("hunter2"), "{url}: {error:?}");

@@ -5,17 +5,29 @@ use std::time::{Duration, Instant};
 use cloakroom::{Timestamp, store::Finding};
 use mysql_async::{Conn, prelude::Queryable as _};
 
-use crate::failure::Failure;
+use crate::{address::Privacy, failure::Failure, schema};
 
 const SKEW_MAX: Duration = Duration::from_secs(1);
 const SLOW: Duration = Duration::from_millis(20);
 
-pub(crate) async fn diagnose(db: &mut Conn, _now: Timestamp) -> Result<Vec<Finding>, Failure> {
+pub(crate) async fn diagnose(
+    db: &mut Conn,
+    _now: Timestamp,
+    privacy: Privacy,
+) -> Result<Vec<Finding>, Failure> {
     let version: Option<String> = db.query_first("SELECT VERSION()").await?;
     let mut findings = vec![of_version(&version.unwrap_or_default())];
     findings.push(clock(db).await?);
-    findings.push(rights(db).await?);
+    match schema::fault(db).await? {
+        Some(fault) => findings.push(Finding::problem("tables", fault.to_string())),
+        None => {
+            findings.push(Finding::fine("tables", "they are there, and of this version"));
+            findings.push(rights(db).await?);
+        }
+    }
     findings.push(durability(db).await?);
+    findings.extend(replication(db).await?);
+    findings.push(encryption(privacy));
     findings.push(room(db).await?);
     findings.push(latency(db).await?);
     Ok(findings)
@@ -63,6 +75,8 @@ async fn clock(db: &mut Conn) -> Result<Finding, Failure> {
 async fn rights(db: &mut Conn) -> Result<Finding, Failure> {
     let tries = [
         ("SELECT on cloakroom_session", "SELECT 1 FROM cloakroom_session LIMIT 0"),
+        ("SELECT on cloakroom_revocation", "SELECT 1 FROM cloakroom_revocation LIMIT 0"),
+        ("SELECT on cloakroom_setting", "SELECT 1 FROM cloakroom_setting LIMIT 0"),
         (
             "INSERT on cloakroom_session",
             "INSERT INTO cloakroom_session (id, version, created_ms, started_ms, active_ms, end_ms, idle_s) SELECT id, version, created_ms, started_ms, active_ms, end_ms, idle_s FROM cloakroom_session WHERE FALSE",
@@ -106,6 +120,39 @@ async fn durability(db: &mut Conn) -> Result<Finding, Failure> {
              writes that were acknowledged, and so bring a session back; set it to 1",
         ),
     })
+}
+
+/// What a replica is told: by statements, it is told too little for how this store reads.
+async fn replication(db: &mut Conn) -> Result<Option<Finding>, Failure> {
+    let settings: Option<(bool, String, u64)> =
+        db.query_first("SELECT @@log_bin, @@global.binlog_format, @@sync_binlog").await?;
+    Ok(match settings {
+        Some((true, format, _)) if format == "STATEMENT" => Some(Finding::problem(
+            "replication",
+            "binlog_format is STATEMENT, with which the server refuses every change of this store (error 1665): set it to \
+             ROW or MIXED",
+        )),
+        Some((true, _, sync)) if sync != 1 => Some(Finding::warning(
+            "replication",
+            "sync_binlog isn't 1: after a crash replicas may lack changes that were acknowledged; set it to 1",
+        )),
+        Some((true, ..)) => Some(Finding::fine(
+            "replication",
+            "a failover loses what the replica hadn't received, logouts among it, unless replication is \
+             semi-synchronous",
+        )),
+        _ => None,
+    })
+}
+
+fn encryption(privacy: Privacy) -> Finding {
+    match privacy {
+        Privacy::Kept => Finding::fine("encryption", "what is sent stays on this machine, or is encrypted"),
+        Privacy::None => Finding::warning(
+            "encryption",
+            "sessions cross the network in the clear: add sslmode=verify to the URL unless the network is trusted",
+        ),
+    }
 }
 
 async fn room(db: &mut Conn) -> Result<Finding, Failure> {

@@ -7,6 +7,8 @@ pub(crate) enum Failure {
     Driver(mysql_async::Error),
     /// The server didn't answer in time; what became of the call isn't known.
     Late,
+    /// The server takes no changes: it is a replica, or was made one.
+    ReadOnly,
     /// Something of ours, said already.
     Store(Error),
 }
@@ -16,6 +18,13 @@ const DUPLICATE: u16 = 1062;
 /// The server chose this statement to give way; it did nothing.
 const GAVE_WAY: [u16; 2] = [1205, 1213];
 
+/// The server leaves, or hands over to another: its connections are of no use any more, though it goes on answering some
+/// of what is asked. Not ready in its cluster, going down, read-only in several ways, connection killed or idle for too long.
+const LEFT: [u16; 8] = [1047, 1053, 1290, 1792, 1836, 1927, 3100, 4031];
+
+/// A value that is longer than its column, or than what the server takes in one piece.
+const TOO_LARGE: [u16; 2] = [1406, 1153];
+
 /// Login refused, database unknown, rights missing, table missing.
 const SETTINGS: [u16; 8] = [1044, 1045, 1049, 1142, 1143, 1146, 1227, 1698];
 
@@ -23,10 +32,15 @@ impl Failure {
     /// Whether the connection can't be used any more.
     pub(crate) fn is_fatal(&self) -> bool {
         match self {
-            Self::Driver(error) => error.is_fatal(),
-            Self::Late => true,
+            Self::Driver(error) => error.is_fatal() || self.code().is_some_and(|code| LEFT.contains(&code)),
+            Self::Late | Self::ReadOnly => true,
             Self::Store(_) => false,
         }
+    }
+
+    /// Whether the connection broke, of which the server may have known for long.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self, Self::Driver(_)) && self.is_fatal()
     }
 
     pub(crate) fn is_duplicate(&self) -> bool {
@@ -42,6 +56,24 @@ impl Failure {
         match self {
             Self::Driver(mysql_async::Error::Server(error)) => Some(error.code),
             _ => None,
+        }
+    }
+
+    /// At the start, settings that can't work are told from a server that has trouble.
+    pub(crate) fn into_opening_error(self) -> Error {
+        match self {
+            Self::Driver(mysql_async::Error::Server(error)) if SETTINGS.contains(&error.code) => {
+                Error::invalid(format!(
+                    "MySQL refuses ({}): {}. Check the URL's user, password and database, and the user's rights; one \
+                     who may not change tables needs `migrate=false`, and tables that are there",
+                    error.code, error.message
+                ))
+            }
+            Self::ReadOnly => Error::invalid(
+                "the MySQL server is a replica, or read-only: sessions change all the time; give the address of the \
+                 primary",
+            ),
+            failure => failure.into(),
         }
     }
 }
@@ -65,14 +97,12 @@ impl From<Failure> for Error {
         match failure {
             Failure::Store(error) => error,
             Failure::Late => Self::unavailable("MySQL doesn't answer", "it took too long"),
-            Failure::Driver(mysql_async::Error::Server(error)) if SETTINGS.contains(&error.code) => {
-                Self::invalid(format!(
-                    "MySQL refuses ({}): {}. Check the URL's user, password and database, and the user's rights",
-                    error.code, error.message
-                ))
-            }
-            Failure::Driver(mysql_async::Error::Server(error)) if matches!(error.code, 1406 | 1153) => {
-                Self::invalid(format!(
+            Failure::ReadOnly => Self::unavailable(
+                "MySQL takes no changes",
+                "the server is a replica now, or read-only; the store waits for its name to lead to the new primary",
+            ),
+            Failure::Driver(mysql_async::Error::Server(error)) if TOO_LARGE.contains(&error.code) => {
+                Self::too_large(format!(
                     "the session is too large for MySQL ({}): {}",
                     error.code, error.message
                 ))

@@ -1,4 +1,5 @@
-//! Cloakroom sessions in MySQL (8.0 and later) or MariaDB (10.5 and later).
+//! Cloakroom sessions in MariaDB (10.5 and later; tested on 10.11) or MySQL (8.0 and later, by its documentation: this
+//! project has no MySQL to test on).
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), cloakroom::Error> {
@@ -27,12 +28,13 @@
 //! | `migrate=false` | the tables are there; the user of the URL needn't be allowed to make them |
 //! | `socket=/run/mysqld/mysqld.sock` | connect by this file |
 //! | `sslmode=disable` | `disable` (the default), or `verify`: encrypted, and the server's certificate is checked. Needs the feature `tls` |
-//! | `ca=FILE` | the certificate authority to check against, besides the usual ones |
+//! | `ca=FILE` | with `sslmode=verify`: a certificate authority that is trusted besides the usual ones, as PEM |
 //!
 //! # Rights
 //!
 //! The tables are made and brought up to date when the store is opened, by whoever comes first. Where a database's owner
-//! does that, [`MySqlStore::migrations`] gives the statements, and the application's user needs no more than
+//! does that, `cloakroom migrations mysql:` prints the statements ([`MySqlStore::migrations`]), and with `migrate=false`
+//! the application's user needs no more than
 //!
 //! ```sql
 //! GRANT SELECT, INSERT, UPDATE, DELETE ON shop.cloakroom_session TO 'shop';
@@ -41,11 +43,16 @@
 //! GRANT SELECT ON shop.cloakroom_migration TO 'shop';
 //! ```
 //!
+//! The tables are made under a lock of the server (`GET_LOCK`). In a Galera cluster each node has its own: there, let one
+//! process start first.
+//!
 //! # Outages and failovers
 //!
 //! A call that the engine gives up on goes on by itself, on a connection that nobody else uses until its answer was read:
-//! so no call ever sees another's answer. Connections that broke are replaced at the next call. After a failover to a
-//! replica that lags behind, the changes it had not received are lost, an end among them: semi-synchronous replication
+//! so no call ever sees another's answer. It is given up after eight seconds, or two seconds after its caller. Connections
+//! that broke are replaced at the next call, and a reading is made once more by itself. No connection is used for longer
+//! than a minute, nor to a server that is read-only: where the name in the URL follows the primary, so does the store, and a
+//! primary that was made a replica is left at the first refused change. After a failover to a replica that lags behind, the changes it had not received are lost, an end among them: semi-synchronous replication
 //! narrows that to nothing acknowledged.
 
 mod address;
@@ -64,11 +71,17 @@ use cloakroom::{
 };
 use tokio::sync::Mutex;
 
-use crate::{address::Address, pool::Pool, row::Encoded};
+use crate::{
+    address::{Address, Privacy},
+    pool::Pool,
+    row::Encoded,
+    schema::PREPARE_MAX,
+};
 
 /// Sessions in a MySQL or MariaDB database.
 pub struct MySqlStore {
     pool: Pool,
+    privacy: Privacy,
     shown: String,
     /// The last row that a sweep looked at. Held during a sweep, so that two don't look at the same rows.
     swept_to: Mutex<[u8; 16]>,
@@ -89,13 +102,31 @@ impl MySqlStore {
     /// [`Error::is_invalid`] for a URL that can't work, a refused login, a database that isn't there, missing rights or
     /// tables of a newer version; [`Error::is_unavailable`] if the server can't be reached.
     pub async fn connect(url: &str) -> Result<Self, Error> {
-        let Address { options, connections, migrates, shown } = Address::parse(url)?;
-        let pool = Pool::new(options, connections);
-        pool.run(move |db| Box::pin(schema::prepare(db, migrates))).await?;
-        Ok(Self { pool, shown, swept_to: Mutex::new([0; 16]) })
+        let address = Address::parse(url)?;
+        let migrates = address.migrates;
+        let store = Self::of(address);
+        store.pool.prepare(PREPARE_MAX, move |db| Box::pin(schema::prepare(db, migrates))).await?;
+        Ok(store)
     }
 
-    /// The statements that make the tables, for people who run them by themselves; each step is run once, in order.
+    /// Connects, and leaves everything as it is: the tables may be missing. For a diagnosis.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] for a URL that can't work, a refused login or a database that isn't there;
+    /// [`Error::is_unavailable`] if the server can't be reached.
+    pub async fn inspect(url: &str) -> Result<Self, Error> {
+        let store = Self::of(Address::parse(url)?);
+        store.pool.prepare(PREPARE_MAX, |_| Box::pin(async { Ok(()) })).await?;
+        Ok(store)
+    }
+
+    fn of(Address { options, connections, privacy, shown, .. }: Address) -> Self {
+        let pool = Pool::new(options, connections);
+        Self { pool, privacy, shown, swept_to: Mutex::new([0; 16]) }
+    }
+
+    /// The steps that make the tables, as SQL for people who run it by themselves: in order, those that weren't run before.
+    /// `cloakroom migrations mysql:` prints them.
     #[must_use]
     pub fn migrations() -> &'static [&'static str] {
         schema::STEPS
@@ -108,31 +139,31 @@ impl Store for MySqlStore {
     }
 
     fn load(&self, id: SessionId, now: Timestamp) -> Answer<'_, Loaded> {
-        Answer::later(self.pool.run(move |db| Box::pin(statements::load(db, id, now))))
+        Answer::later(self.pool.read(move |db| Box::pin(statements::load(db, id, now))))
     }
 
     fn create(&self, record: Arc<Record>, _now: Timestamp) -> Answer<'_, Written> {
         match Encoded::of(record) {
-            Ok(new) => Answer::later(self.pool.run(move |db| Box::pin(statements::create(db, new)))),
+            Ok(new) => Answer::later(self.pool.change(move |db| Box::pin(statements::create(db, new)))),
             Err(error) => Answer::ready(Err(error)),
         }
     }
 
     fn replace(&self, record: Arc<Record>, expected: Version, now: Timestamp) -> Answer<'_, Written> {
         match Encoded::of(record) {
-            Ok(new) => {
-                Answer::later(self.pool.run(move |db| Box::pin(statements::replace(db, new, expected, now))))
-            }
+            Ok(new) => Answer::later(
+                self.pool.change(move |db| Box::pin(statements::replace(db, new, expected, now))),
+            ),
             Err(error) => Answer::ready(Err(error)),
         }
     }
 
     fn touch(&self, id: SessionId, active: Timestamp, now: Timestamp) -> Answer<'_, Written> {
-        Answer::later(self.pool.run(move |db| Box::pin(statements::touch(db, id, active, now))))
+        Answer::later(self.pool.change(move |db| Box::pin(statements::touch(db, id, active, now))))
     }
 
     fn end(&self, tombstone: Tombstone, expected: Option<Version>, now: Timestamp) -> Answer<'_, Written> {
-        Answer::later(self.pool.run(move |db| Box::pin(statements::end(db, tombstone, expected, now))))
+        Answer::later(self.pool.change(move |db| Box::pin(statements::end(db, tombstone, expected, now))))
     }
 
     fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, Swept> {
@@ -140,7 +171,7 @@ impl Store for MySqlStore {
             let mut swept_to = self.swept_to.lock().await;
             let from = *swept_to;
             let (swept, last) =
-                self.pool.run(move |db| Box::pin(statements::sweep(db, from, now, limit))).await?;
+                self.pool.change(move |db| Box::pin(statements::sweep(db, from, now, limit))).await?;
             *swept_to = last;
             Ok(swept)
         })
@@ -151,7 +182,8 @@ impl Store for MySqlStore {
     }
 
     fn diagnose(&self, now: Timestamp) -> Answer<'_, Vec<Finding>> {
-        Answer::later(self.pool.run(move |db| Box::pin(diagnosis::diagnose(db, now))))
+        let privacy = self.privacy;
+        Answer::later(self.pool.read(move |db| Box::pin(diagnosis::diagnose(db, now, privacy))))
     }
 
     fn close(&self) -> Answer<'_, ()> {
@@ -173,7 +205,7 @@ impl Revoke for MySqlStore {
         Answer::later(async move {
             let ended = self
                 .pool
-                .run(move |db| Box::pin(statements::end_subject(db, subject, revocation, now)))
+                .change(move |db| Box::pin(statements::end_subject(db, subject, revocation, now)))
                 .await?;
             Ok(Some(ended))
         })
@@ -181,7 +213,9 @@ impl Revoke for MySqlStore {
 
     fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
         let subject = subject.clone();
-        Answer::later(self.pool.run(move |db| Box::pin(statements::last_revocation(db, subject, now))))
+        Answer::later(
+            self.pool.read(move |db| Box::pin(statements::last_revocation(db, subject.clone(), now))),
+        )
     }
 }
 
@@ -194,11 +228,13 @@ impl Index for MySqlStore {
         now: Timestamp,
     ) -> Answer<'_, Vec<Summary>> {
         let subject = subject.clone();
-        Answer::later(self.pool.run(move |db| Box::pin(statements::list(db, subject, after, limit, now))))
+        Answer::later(
+            self.pool.read(move |db| Box::pin(statements::list(db, subject.clone(), after, limit, now))),
+        )
     }
 
     fn end_started_before(&self, instant: Timestamp, _now: Timestamp) -> Answer<'_, ()> {
-        Answer::later(self.pool.run(move |db| Box::pin(statements::end_started_before(db, instant))))
+        Answer::later(self.pool.change(move |db| Box::pin(statements::end_started_before(db, instant))))
     }
 }
 

@@ -69,6 +69,13 @@ pub(crate) fn loaded(id: SessionId, row: Row) -> Result<Loaded, Error> {
         return Ok(Loaded::Ended(Tombstone { id, version, at, reason, expires }));
     }
     let times = row.times(2)?;
+    // Without that row everything would seem to have ended, and everybody be logged out in silence.
+    let started_before = row.optional_time(12)?.ok_or_else(|| {
+        Error::unavailable("MySQL has lost the row of cloakroom_setting", "restore it; (1, 0) ends nothing")
+    })?;
+    if times.started < started_before {
+        return Ok(Loaded::Absent);
+    }
     let client = row.take::<Option<String>>(9)?.map(Arc::from);
     let authority = Authority::decode(&row.take::<Vec<u8>>(10)?)?;
     let data = Data::from_json(&row.take::<String>(11)?)?;

@@ -1,5 +1,7 @@
 //! The tables, and how they come to be.
 
+use std::time::Duration;
+
 use cloakroom::Error;
 use mysql_async::{Conn, Row, prelude::Queryable as _};
 
@@ -13,17 +15,13 @@ const VERSION: u32 = 1;
 /// How long to wait for another process that is at it.
 const LOCK_WAIT_S: u32 = 30;
 
-const TABLE: &str = "CREATE TABLE IF NOT EXISTS cloakroom_migration (version INT UNSIGNED NOT NULL PRIMARY KEY) \
-                     ENGINE = InnoDB";
+/// How long making the tables may take, with that wait.
+pub(crate) const PREPARE_MAX: Duration = Duration::from_secs(120);
 
 /// Makes the tables or brings them up to date, or finds out that they aren't.
 pub(crate) async fn prepare(db: &mut Conn, migrates: bool) -> Result<(), Failure> {
     if !migrates {
-        return match present(db).await {
-            Ok(version) => check(version),
-            Err(failure) if failure.code() == Some(NO_SUCH_TABLE) => check(0),
-            Err(failure) => Err(failure),
-        };
+        return check(present(db).await?);
     }
     let name: Option<String> =
         db.query_first("SELECT SHA1(CONCAT('cloakroom:', COALESCE(DATABASE(), '')))").await?;
@@ -37,44 +35,52 @@ pub(crate) async fn prepare(db: &mut Conn, migrates: bool) -> Result<(), Failure
         .into());
     }
     let migrated = migrate(db).await;
-    db.exec_drop("DO RELEASE_LOCK(?)", (&name,)).await?;
-    migrated
+    let released = db.exec_drop("DO RELEASE_LOCK(?)", (&name,)).await;
+    migrated.and(released.map_err(Failure::from))
 }
 
 const NO_SUCH_TABLE: u16 = 1146;
 
 async fn migrate(db: &mut Conn) -> Result<(), Failure> {
-    db.query_drop(TABLE).await?;
     let version = present(db).await?;
-    if version > VERSION {
-        return check(version);
-    }
-    for (number, step) in (1..).zip(STEPS).skip(usize::try_from(version).unwrap_or(usize::MAX)) {
-        // A step that was broken off is made again: each of its statements can be.
+    for step in STEPS.iter().skip(usize::try_from(version).unwrap_or(usize::MAX)) {
         for statement in statements(step) {
             db.query_drop(statement).await?;
         }
-        db.exec_drop("INSERT IGNORE INTO cloakroom_migration (version) VALUES (?)", (number,)).await?;
     }
-    Ok(())
+    check(present(db).await?)
 }
 
+/// Zero: there are no tables.
 async fn present(db: &mut Conn) -> Result<u32, Failure> {
-    let row: Option<Row> = db.query_first("SELECT MAX(version) FROM cloakroom_migration").await?;
-    Ok(row.and_then(|mut row| row.take::<Option<u32>, _>(0)).flatten().unwrap_or(0))
+    let row = db.query_first::<Row, _>("SELECT MAX(version) FROM cloakroom_migration").await;
+    match row.map_err(Failure::from) {
+        Ok(row) => Ok(row.and_then(|mut row| row.take::<Option<u32>, _>(0)).flatten().unwrap_or(0)),
+        Err(failure) if failure.code() == Some(NO_SUCH_TABLE) => Ok(0),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What is wrong with the tables, and what to do.
+pub(crate) async fn fault(db: &mut Conn) -> Result<Option<Error>, Failure> {
+    match check(present(db).await?) {
+        Err(Failure::Store(fault)) => Ok(Some(fault)),
+        Err(failure) => Err(failure),
+        Ok(()) => Ok(None),
+    }
 }
 
 fn check(version: u32) -> Result<(), Failure> {
     match version {
         VERSION => Ok(()),
         0 => Err(Error::invalid(
-            "the session tables aren't there: leave `migrate=false` out, or run the statements of \
-             `MySqlStore::migrations` as the database's owner",
+            "the session tables aren't there: leave `migrate=false` out, or run what `cloakroom migrations mysql:` \
+             prints as the database's owner",
         )
         .into()),
         older if older < VERSION => Err(Error::invalid(format!(
             "the session tables are at version {older}, and this program needs {VERSION}: leave `migrate=false` out, or \
-             run the later steps of `MySqlStore::migrations`"
+             run the later steps of what `cloakroom migrations mysql:` prints"
         ))
         .into()),
         newer => Err(Error::invalid(format!(
@@ -102,7 +108,7 @@ mod tests {
     #[test]
     fn a_step_is_split_into_its_statements() {
         let statements = statements(STEPS[0]);
-        assert_eq!(statements.len(), 5);
+        assert_eq!(statements.len(), 7);
         assert!(
             statements
                 .iter()

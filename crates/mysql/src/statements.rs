@@ -98,7 +98,7 @@ pub(crate) async fn list(
 }
 
 /// Of two revocations the later one stays noted, in whichever order they arrive: it means the sessions of both. Sessions
-/// are looked up when the note is committed, and ended one by one, if they are the subject's still.
+/// are looked up when the note is committed, and ended a page at a time.
 pub(crate) async fn end_subject(
     db: &mut Conn,
     subject: Subject,
@@ -114,29 +114,75 @@ pub(crate) async fn end_subject(
         "kept_to" => millis(revocation.tombstones_expire),
     };
     change(db, include_str!("sql/note_revocation.sql"), note).await?;
-    let (mut ended, mut after) = (Vec::new(), None);
+    let (mut ended, mut after, mut attempts) = (Vec::new(), Vec::new(), 0);
     loop {
-        let page = list(db, subject.clone(), after, PAGE, now).await?;
-        let Some(last) = page.last() else { return Ok(ended) };
-        after = Some(last.id);
-        for session in page.iter().filter(|session| Some(session.id) != revocation.except) {
-            let values = params! {
-                "id" => id_value(session.id),
-                "subject" => subject.as_str(),
-                "version" => version(revocation.version),
-                "at" => millis(revocation.at),
-                "why" => revocation.reason.as_str(),
-                "kept_to" => millis(revocation.tombstones_expire),
-                "now" => millis(now),
-            };
-            if change(db, include_str!("sql/end_subject.sql"), values).await? > 0 {
-                ended.push(session.id);
+        match end_page(db, &subject, after.clone(), &revocation, now).await {
+            Ok(Page { last: None, .. }) => return Ok(ended),
+            Ok(Page { last: Some(last), ended: more }) => {
+                ended.extend(more);
+                after = id_value(last);
             }
+            Err(failure) if failure.has_given_way() && attempts < ATTEMPTS_MAX => attempts += 1,
+            Err(failure) => return Err(failure),
         }
     }
 }
 
+/// Some of a subject's sessions.
+struct Page {
+    ended: Vec<SessionId>,
+    /// Of all that were looked at. None: there are no more.
+    last: Option<SessionId>,
+}
+
 const PAGE: usize = 500;
+
+/// Ends the next sessions, in one transaction. What has expired by this clock may be alive by another: with an absolute end
+/// of zero it has expired by all of them, and isn't reported.
+async fn end_page(
+    db: &mut Conn,
+    subject: &Subject,
+    after: Vec<u8>,
+    revocation: &Revocation,
+    now: Timestamp,
+) -> Done<Page> {
+    let mut transaction = db.start_transaction(TxOpts::default()).await?;
+    let values = params! {
+        "subject" => subject.as_str(), "after" => after, "now" => millis(now), "limit" => PAGE as u64,
+    };
+    let rows: Vec<Row> = transaction.exec(include_str!("sql/sessions_of.sql"), values).await?;
+    let (mut last, mut living, mut expired) = (None, Vec::new(), Vec::new());
+    for row in rows {
+        let mut row = Columns(row);
+        let (id, is_alive) = (row.id(0)?, row.take::<Option<bool>>(1)?.unwrap_or(false));
+        last = Some(id);
+        if Some(id) != revocation.except {
+            if is_alive { &mut living } else { &mut expired }.push(id);
+        }
+    }
+    if !living.is_empty() {
+        let end = format!(
+            "UPDATE cloakroom_session SET version = ?, end_ms = ?, ended_ms = ?, ended_why = ?, subject = NULL, \
+             client = NULL, epoch = NULL, authority = NULL, data = NULL WHERE id IN ({})",
+            marks(living.len())
+        );
+        let mut values: Vec<Value> = vec![
+            version(revocation.version).into(),
+            millis(revocation.tombstones_expire).into(),
+            millis(revocation.at).into(),
+            revocation.reason.as_str().into(),
+        ];
+        values.extend(living.iter().map(|id| Value::from(id_value(*id))));
+        transaction.exec_drop(end, Params::Positional(values)).await?;
+    }
+    if !expired.is_empty() {
+        let end = format!("UPDATE cloakroom_session SET end_ms = 0 WHERE id IN ({})", marks(expired.len()));
+        let values = expired.iter().map(|id| Value::from(id_value(*id))).collect();
+        transaction.exec_drop(end, Params::Positional(values)).await?;
+    }
+    transaction.commit().await?;
+    Ok(Page { ended: living, last })
+}
 
 pub(crate) async fn last_revocation(
     db: &mut Conn,
@@ -169,7 +215,6 @@ pub(crate) async fn sweep(
     limit: usize,
 ) -> Done<(Swept, [u8; 16])> {
     let (mut found, mut last, mut left) = (Vec::new(), from, WALK_ROWS_MAX.max(limit));
-    let mut swept = Swept { is_more: true, ..Swept::default() };
     for (after, to) in [(from, [0xff; 16]), ([0; 16], from)] {
         let values = params! {
             "now" => millis(now),
@@ -189,12 +234,12 @@ pub(crate) async fn sweep(
             }
         }
         if found.len() == limit || left == 0 {
-            swept.is_more |= found.len() == limit;
             break;
         }
-        // Past the last row. What lies before `from` was looked at in earlier walks; there is time to look again.
-        swept.is_more = false;
     }
+    // A larger table is walked a part at a time, one in each period: what has expired is gone, and there is no hurry to
+    // remove it.
+    let mut swept = Swept { is_more: found.len() == limit, ..Swept::default() };
     for ids in found.chunks(REMOVED_MAX) {
         swept.expired.extend(remove(db, ids, now).await?);
     }
@@ -203,10 +248,13 @@ pub(crate) async fn sweep(
     Ok((swept, last))
 }
 
+fn marks(count: usize) -> String {
+    vec!["?"; count].join(", ")
+}
+
 /// Removes those of the rows that have still expired: they may have been touched, or used again, since they were found.
 async fn remove(db: &mut Conn, ids: &[SessionId], now: Timestamp) -> Done<Vec<(SessionId, Option<Subject>)>> {
     let mut transaction = db.start_transaction(TxOpts::default()).await?;
-    let marks = |count: usize| vec!["?"; count].join(", ");
     let select = format!(
         "SELECT id, subject, ended_ms FROM cloakroom_session WHERE id IN ({}) AND (expires_ms <= ? OR (ended_ms IS NULL \
          AND started_ms < (SELECT started_before_ms FROM cloakroom_setting WHERE id = 1))) FOR UPDATE",

@@ -13,6 +13,9 @@ pub(crate) struct Address {
     pub(crate) servers: Servers,
     pub(crate) login: Login,
     pub(crate) is_encrypted: bool,
+    /// The file of the certificates that servers are checked against, in place of the system's.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "without encryption nobody is checked"))]
+    pub(crate) authority: Option<PathBuf>,
     pub(crate) db: i64,
     pub(crate) prefix: String,
     /// How long a call may take.
@@ -40,7 +43,7 @@ pub(crate) enum Servers {
     Cluster(Vec<Endpoint>),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Endpoint {
     pub(crate) host: String,
     pub(crate) port: u16,
@@ -79,15 +82,19 @@ impl Address {
         };
         if is_encrypted && !cfg!(feature = "tls") {
             return Err(invalid(
-                "this program was built without encryption to Redis: build it with the feature `tls` of \
-                 cloakroom-redis, or write `redis` for `rediss`",
+                "this program was built without encryption to Redis: build it with the feature `redis-tls` (`tls` of \
+                 cloakroom-redis), or write `redis` for `rediss`",
             ));
+        }
+        let authority = parts.option("ca")?.map(PathBuf::from);
+        if authority.is_some() && !is_encrypted {
+            return Err(invalid("`ca` is for encrypted connections: write rediss:// in place of redis://"));
         }
         let prefix = prefix(parts.option("prefix")?)?;
         let timeout = timeout(parts.option("timeout_ms")?)?;
         let login = parts.login()?;
         parts.finish()?;
-        Ok(Self { servers, login, is_encrypted, db, prefix, timeout })
+        Ok(Self { servers, login, is_encrypted, authority, db, prefix, timeout })
     }
 
     /// How to connect to this server.
@@ -110,6 +117,15 @@ impl Address {
         let Endpoint { host, port } = endpoint.clone();
         let settings = login.apply(RedisConnectionInfo::default());
         Ok(self.tcp(host, port)?.into_connection_info()?.set_redis_settings(settings))
+    }
+
+    /// Whether the URL gives a password, and no name.
+    pub(crate) fn has_password_alone(&self) -> bool {
+        self.login.username.is_none() && self.login.password.is_some()
+    }
+
+    pub(crate) fn without_login(&self) -> Self {
+        Self { login: Login::default(), ..self.clone() }
     }
 
     fn settings(&self) -> RedisConnectionInfo {
@@ -318,6 +334,7 @@ mod tests {
             ("redis://:secret@host?prefix=", "a prefix is"),
             ("redis://:secret@host?prefix=%7Bsecret%7D", "a prefix is"),
             ("redis://:secret@host?prefix=a&prefix=secret", "twice"),
+            ("redis://:secret@host?ca=/secret.pem", "rediss://"),
             ("redis://:secret@host?timeout_ms=0", "timeout_ms is"),
             ("redis://:secret@host?timeout_ms", "name=value"),
             ("redis://:secret@host#secret", "#"),

@@ -150,11 +150,15 @@ impl RedisStore {
     async fn rights(&self) -> Finding {
         const SUBJECT: &str = "permissions";
         let (string, set) = (self.keys.probe("string"), self.keys.probe("set"));
-        let mut command = redis::cmd("EVAL");
-        command.arg(RIGHTS).arg(2).arg(&string).arg(&set);
-        let mut refused: Vec<String> = match self.link.call(&command).await {
+        let mut by_text = redis::cmd("EVAL");
+        by_text.arg(RIGHTS).arg(2).arg(&string).arg(&set);
+        // The hash of no script: who may run scripts by hash is told that there is none.
+        let mut by_hash = redis::cmd("EVALSHA");
+        by_hash.arg("0".repeat(40)).arg(1).arg(&string);
+        let is_refused = |asked: Result<_, Failure>| asked.is_err_and(|failure| failure.is_refusal());
+        let mut refused: Vec<String> = match self.link.call(&by_text).await {
             Ok(answer) => redis::from_redis_value(answer.value).unwrap_or_default(),
-            Err(failure) if failure.is_refusal() => vec!["EVAL".to_owned(), "EVALSHA".to_owned()],
+            Err(failure) if failure.is_refusal() => vec!["EVAL".to_owned()],
             Err(failure) => {
                 return Finding::problem(
                     SUBJECT,
@@ -165,9 +169,12 @@ impl RedisStore {
         for (name, keys) in [("MGET", &[&string, &string][..]), ("GET", &[&string][..])] {
             let mut command = redis::cmd(name);
             command.arg(keys);
-            if self.link.call(&command).await.is_err_and(|failure| failure.is_refusal()) {
+            if is_refused(self.link.call(&command).await) {
                 refused.push(name.to_owned());
             }
+        }
+        if is_refused(self.link.call(&by_hash).await) {
+            refused.push("EVALSHA".to_owned());
         }
         if refused.is_empty() {
             return Finding::fine(SUBJECT, "the user may run every command that the store needs");
@@ -255,29 +262,13 @@ fn version(info: &Info) -> Finding {
 
 fn eviction(info: &Info) -> Finding {
     const SUBJECT: &str = "eviction policy";
-    let (most, policy) =
-        (info.number("maxmemory").unwrap_or(0), info.line("maxmemory_policy").unwrap_or("?"));
-    let lost = "sessions are thrown away before their time, and so is what is remembered of revocations";
-    match (most, policy) {
-        (_, "noeviction") => Finding::fine(SUBJECT, "noeviction: what is stored stays until it expires"),
-        (_, policy) if policy.starts_with("allkeys") => Finding::problem(
-            SUBJECT,
-            format!("{policy}: when memory is short, {lost}; set maxmemory-policy noeviction"),
-        ),
-        (0, policy) => Finding::warning(
-            SUBJECT,
-            format!(
-                "{policy}, without a maxmemory yet: once there is one, {lost}; set maxmemory-policy noeviction"
-            ),
-        ),
-        (_, policy) => Finding::warning(
-            SUBJECT,
-            format!(
-                "{policy}: every key of the store has a time to live, so when memory is short, {lost}; set \
-                 maxmemory-policy noeviction, or keep sessions on a server of their own"
-            ),
-        ),
+    if info.policy() == "noeviction" {
+        return Finding::fine(SUBJECT, "noeviction: what is stored stays until it expires");
     }
+    if info.evicts() {
+        return Finding::problem(SUBJECT, info.eviction());
+    }
+    Finding::warning(SUBJECT, format!("there is no maxmemory yet; once there is one, {}", info.eviction()))
 }
 
 fn persistence(info: &Info, save: Option<String>) -> Finding {

@@ -43,6 +43,30 @@ impl Failure {
         matches!(self, Self::Engine(error) if error.is_connection_dropped() || error.kind() == ErrorKind::Parse)
     }
 
+    /// Whether the server wasn't reached at all.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Late(_)) || matches!(self, Self::Engine(error) if error.is_io_error())
+    }
+
+    /// Whether what was asked may have been done: a cluster's client says so also to questions that are under way when it
+    /// loses sight of the cluster.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.is_lost() || self.kind() == Some(ErrorKind::ClusterConnectionNotFound)
+    }
+
+    /// Whether a node of a cluster says, or makes one think, that others are its masters now.
+    pub(crate) fn is_changing_hands(&self) -> bool {
+        matches!(
+            self.kind(),
+            Some(
+                ErrorKind::ClusterConnectionNotFound
+                    | ErrorKind::Server(
+                        ServerErrorKind::ClusterDown | ServerErrorKind::MasterDown | ServerErrorKind::Moved
+                    )
+            )
+        )
+    }
+
     /// Whether the engine has refused, without doing it, what it may do a little later.
     pub(crate) fn is_momentary(&self) -> bool {
         matches!(
@@ -69,6 +93,10 @@ impl Failure {
     /// Whether the engine says that the user may not do it.
     pub(crate) fn is_refusal(&self) -> bool {
         self.kind() == Some(ErrorKind::Server(ServerErrorKind::NoPerm))
+    }
+
+    pub(crate) fn is_login_refused(&self) -> bool {
+        self.kind() == Some(ErrorKind::AuthenticationFailed)
     }
 
     pub(crate) fn is_no_script(&self) -> bool {
@@ -118,9 +146,6 @@ fn refusal(error: &RedisError) -> Option<&'static str> {
             "doesn't let this user run the commands that are needed; see `cloakroom doctor`, or ACL SETUSER",
         ),
         _ if error.kind() == ErrorKind::AuthenticationFailed => Some(WRONG_PASSWORD),
-        _ if said("without any password configured") => {
-            Some("has no password set, and the URL gives one: remove it, or set it in the server")
-        }
         _ if said("DB index is out of range") => Some("has no database of that number"),
         _ if said("cluster support disabled") => Some("is no cluster: write redis:// for redis+cluster://"),
         _ if said("SELECT is not allowed in cluster mode") => {

@@ -1,14 +1,68 @@
-//! Cloakroom sessions in Redis or Valkey.
+//! Cloakroom sessions in Redis (7.0 or newer) or any Valkey: on a single server, with Sentinel, or in a Cluster.
+//!
+//! ```no_run
+//! use cloakroom::Sessions;
+//! use cloakroom_redis::RedisStore;
+//!
+//! # async fn example() -> Result<(), cloakroom::Error> {
+//! let store = RedisStore::open("redis://:secret@cache.internal/0?prefix=shop:").await?;
+//! let sessions = Sessions::builder(store).build()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - **One round trip a call**: a load is one `MGET`, a change one script, known to the server by its hash and sent again
+//!   by itself after a restart. On a cluster, a login takes one more, for the index lies elsewhere.
+//! - **The index heals itself**: what expired leaves it at a listing; what may yet live, or is being written, stays.
+//! - **Nothing stays for ever**: every key has a time to live.
+//! - **Failovers** are followed, and counted: [`RedisStore::seen`]. What an asynchronous failover can lose, and how to
+//!   narrow it, is told in the manual, `docs/stores.md`.
+//!
+//! # The URL
+//!
+//! | form | |
+//! |---|---|
+//! | `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]` | a single server |
+//! | `unix:///PATH` | the same, by its socket; `?db=` names the database |
+//! | `redis+sentinel://HOST,HOST,HOST/MASTER[/DATABASE]` | the master of this name, as the sentinels tell |
+//! | `redis+cluster://HOST,HOST,HOST` | a cluster; one of the nodes is enough |
+//! | `rediss://`, `rediss+sentinel://`, `rediss+cluster://` | encrypted, with the feature `tls` |
+//!
+//! | option | meaning | default |
+//! |---|---|---|
+//! | `prefix` | what every key begins with | `cloakroom:` |
+//! | `timeout_ms` | how long a call may take | 2000 |
+//! | `ca` | a PEM file: the authority that is trusted, in place of the system's | |
+//! | `sentinel_username`, `sentinel_password` | for the sentinels | |
+//!
+//! # Rights
+//!
+//! ```text
+//! ACL SETUSER shop on >PASSWORD ~shop:* resetchannels +mget +get +eval +evalsha +set +setrange +getrange +exists
+//!   +pttl +pexpire +zadd +zrangebylex +zrem +time +ping +info +client|setinfo
+//! ```
+//!
+//! On a cluster also `+cluster|slots +cluster|nodes`; with Sentinel `+role`.
+//!
+//! # Memory
+//!
+//! `maxmemory-policy noeviction`. Every key has a time to live, so `volatile-*` throws away the index as well as
+//! sessions, and logging out everywhere misses some and says nothing. When memory runs out under `noeviction`, new
+//! sessions are refused, and logging out still works.
 
 mod address;
+mod change;
+mod cluster;
 mod diagnose;
 mod failure;
 mod index;
 mod keys;
 mod link;
 mod parts;
+mod renewal;
 mod scripts;
 mod server;
+mod tls;
 mod value;
 mod wire;
 
@@ -23,6 +77,7 @@ use redis::Value;
 pub use crate::link::Seen;
 use crate::{
     address::Address,
+    change::{Change, Said},
     failure::Failure,
     keys::Keys,
     link::Link,
@@ -48,12 +103,20 @@ impl RedisStore {
     pub async fn open(url: &str) -> Result<Self, Error> {
         let address = Address::parse(url)?;
         let keys = Keys::new(&address.prefix);
-        let link = match Link::open(address.clone()).await {
-            Ok(link) => link,
-            Err(failure) => return Err(failure.into_opening_error(&address)),
-        };
-        server::check(&link).await.map_err(|failure| failure.into_opening_error(&address))?;
-        Ok(Self { link, keys })
+        match server::open(address.clone()).await {
+            Ok(link) => Ok(Self { link, keys }),
+            // The client keeps to itself which of the two it is.
+            Err(failure) if failure.is_login_refused() && address.has_password_alone() => {
+                let failure = match server::open(address.without_login()).await {
+                    Ok(_) => Failure::unfit(
+                        "has no password set, and the URL gives one: remove it, or set it there",
+                    ),
+                    Err(_) => failure,
+                };
+                Err(failure.into_opening_error(&address))
+            }
+            Err(failure) => Err(failure.into_opening_error(&address)),
+        }
     }
 
     /// Checks a URL as far as that goes without a connection.
@@ -80,6 +143,11 @@ impl RedisStore {
     }
 
     async fn load_one(&self, id: SessionId, now: Timestamp) -> Result<Loaded, Error> {
+        self.look_up(id, now).await.map(|found| found.unwrap_or(Loaded::Absent))
+    }
+
+    /// None: there is no key. What has expired by this clock may be alive by another.
+    async fn look_up(&self, id: SessionId, now: Timestamp) -> Result<Option<Loaded>, Error> {
         let mut command = redis::cmd("MGET");
         command.arg(self.keys.session(id)).arg(self.keys.watermark(id));
         let answer = self.link.call(&command).await.map_err(|failure| self.error(failure))?;
@@ -199,56 +267,6 @@ impl RedisStore {
     }
 }
 
-/// What a script answered.
-enum Said {
-    Written(Written),
-    /// Nothing was changed: an index entry has to be written first.
-    Index,
-    /// Nothing was changed: it came too late.
-    Late,
-}
-
-impl Said {
-    fn into_written(self, store: &RedisStore) -> Result<Written, Error> {
-        match self {
-            Self::Written(written) => Ok(written),
-            Self::Index => Err(store.strange()),
-            Self::Late => Err(Error::unavailable(
-                "a session was written too late after its index entry, so it wasn't stored",
-                "the engine was held up for a minute, or the clocks of the cluster's nodes are a minute apart",
-            )),
-        }
-    }
-}
-
-/// A record on its way into the store.
-struct Change {
-    session: Vec<u8>,
-    watermark: Vec<u8>,
-    index: Option<Vec<u8>>,
-    id: [u8; 16],
-    value: Vec<u8>,
-    /// How long the key stays unless the session is used.
-    ttl: Vec<u8>,
-    /// How long at most.
-    life: Vec<u8>,
-}
-
-impl Change {
-    fn of(store: &RedisStore, record: &Record, now: Timestamp) -> Result<Self, Error> {
-        let ms = |until| ttl_ms(until, now).to_string().into_bytes();
-        Ok(Self {
-            session: store.keys.session(record.id),
-            watermark: store.keys.watermark(record.id),
-            index: record.subject.as_ref().map(|subject| store.keys.index(subject)),
-            id: *record.id.as_bytes(),
-            value: value::record(record)?,
-            ttl: ms(record.expires()),
-            life: ms(record.times.end),
-        })
-    }
-}
-
 fn bytes(value: &Value) -> Option<&[u8]> {
     match value {
         Value::BulkString(bytes) => Some(bytes),
@@ -287,6 +305,11 @@ impl Store for RedisStore {
 
     fn diagnose(&self, now: Timestamp) -> Answer<'_, Vec<Finding>> {
         Answer::later(self.examine(now))
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let Seen { reconnections, failovers } = self.seen();
+        vec![("reconnections", reconnections), ("failovers", failovers)]
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -1,8 +1,9 @@
 //! The way to the engine: one connection that all calls share, and that is dialed again when it is of no use.
 
 use std::{
+    collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -10,13 +11,16 @@ use std::{
 
 use redis::{Cmd, Value};
 use tokio::{
+    runtime::Handle,
     sync::{Semaphore, watch},
     time::{Instant, sleep, timeout, timeout_at},
 };
 
 use crate::{
-    address::{Address, Endpoint},
+    address::{Address, Endpoint, Servers},
+    cluster::Nodes,
     failure::Failure,
+    renewal::{self, Waiting, pause},
     scripts::{Call, Lua},
     wire::{Dialed, Wire},
 };
@@ -27,16 +31,8 @@ const CALLS_MAX: u32 = 2_048;
 /// How often a call is tried that the engine refuses for the moment. It ends at its deadline in any case.
 const TRIES_MAX: u32 = 12;
 
-/// Pauses between tries, and between dials: doubled each time, up to the second of the two, and then a random part of it.
+/// Pauses between tries: doubled each time, up to the second of the two, and then a random part of it.
 const TRY_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
-const DIAL_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-
-/// A connection on which nothing was answered for so long, though something was asked, is given up: its server may be gone
-/// without having closed it.
-const SILENCE_MAX: Duration = Duration::from_secs(1);
-
-/// In a cluster the other nodes go on answering; so a call that waited for this long is enough to look at it anew.
-const NODE_SILENCE_MAX: Duration = Duration::from_millis(250);
 
 /// What happened to the way to the engine since the store was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,29 +49,29 @@ pub struct Seen {
 pub(crate) struct Link(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    address: Address,
-    status: watch::Sender<Status>,
+pub(crate) struct Inner {
+    pub(crate) address: Address,
+    pub(crate) status: watch::Sender<Status>,
     room: Semaphore,
     opened: Instant,
     /// When the first of the questions was asked that nothing was answered since; in milliseconds since `opened`, zero if
     /// there is none.
-    silent_since_ms: AtomicU64,
+    pub(crate) silent_since_ms: AtomicU64,
     reconnections: AtomicU64,
     failovers: AtomicU64,
-    master: Mutex<Option<Endpoint>>,
+    /// As they were when the present connection was made.
+    nodes: Mutex<Nodes>,
 }
 
 #[derive(Default)]
-struct Status {
+pub(crate) struct Status {
     /// Which connection it is, counted from the first.
     generation: u64,
-    wire: Option<Wire>,
-    is_dialing: bool,
-    since: Option<Instant>,
+    pub(crate) wire: Option<Wire>,
+    pub(crate) is_dialing: bool,
     /// Why there is no connection.
-    failure: Option<Failure>,
-    is_closed: bool,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) is_closed: bool,
 }
 
 /// What the engine answered.
@@ -96,7 +92,7 @@ impl Link {
             silent_since_ms: AtomicU64::new(0),
             reconnections: AtomicU64::new(0),
             failovers: AtomicU64::new(0),
-            master: Mutex::new(None),
+            nodes: Mutex::default(),
         }));
         link.0.connected(dialed);
         Ok(link)
@@ -115,46 +111,63 @@ impl Link {
 
     /// Whether sessions and the index may lie on different servers.
     pub(crate) fn is_cluster(&self) -> bool {
-        self.0.status.borrow().wire.as_ref().is_some_and(Wire::is_cluster)
-            || matches!(self.0.address.servers, crate::address::Servers::Cluster(_))
+        matches!(self.0.address.servers, Servers::Cluster(_))
     }
 
     /// Runs a script: by its hash, and by its text on a server that doesn't know it, such as one that was restarted.
     pub(crate) async fn script(&self, lua: &Lua, call: &Call<'_>) -> Result<Answer, Failure> {
-        match self.call(&lua.by_hash(call)).await {
-            Err(failure) if failure.is_no_script() => self.call(&lua.by_text(call)).await,
-            answer => answer,
-        }
+        let mut lost = None;
+        let asked = match self.asked(&lua.by_hash(call), &mut lost).await {
+            Err(failure) if failure.is_no_script() => self.asked(&lua.by_text(call), &mut lost).await,
+            asked => asked,
+        };
+        Answer::of(asked, lost)
     }
 
     /// Asks the engine. What it refuses for the moment is asked again, until the deadline; what was lost with its
     /// connection, once more.
     pub(crate) async fn call(&self, command: &Cmd) -> Result<Answer, Failure> {
-        let time = self.0.address.timeout;
+        let mut lost = None;
+        let asked = self.asked(command, &mut lost).await;
+        Answer::of(asked, lost)
+    }
+
+    /// Puts into `lost` why an earlier try may have been made, whose answer didn't come.
+    async fn asked(&self, command: &Cmd, lost: &mut Option<Failure>) -> Result<Value, Failure> {
+        let (time, is_cluster) = (self.0.address.timeout, self.is_cluster());
         let deadline = Instant::now() + time;
         let late = |_| Failure::Late(time);
         let _room =
             timeout_at(deadline, self.0.room.acquire()).await.map_err(late)?.map_err(|_| Failure::Closed)?;
-        let mut lost = None;
-        for attempt in 1.. {
+        for attempt in 1..=TRIES_MAX {
             let (generation, mut wire) = timeout_at(deadline, self.0.wire()).await.map_err(late)??;
-            let waiting = Waiting::on(&self.0, generation, wire.is_cluster());
+            let waiting = Waiting::on(&self.0, generation, is_cluster);
             let sent = timeout_at(deadline, wire.send(command)).await.map_err(late)?;
-            waiting.answered();
-            let failure = match sent {
-                Ok(value) => return Ok(Answer { value, lost }),
+            // The client of a cluster has a limit of its own, which may come a moment before ours.
+            match &sent.result {
+                Err(error) if error.is_timeout() => drop(waiting),
+                _ => waiting.answered(),
+            }
+            if sent.is_redirected {
+                self.0.renew(generation, true);
+            }
+            let failure = match sent.result {
+                Ok(value) => return Ok(value),
                 Err(error) => Failure::from(error),
             };
-            if failure.is_lost() && lost.is_none() {
-                self.0.renew(generation, false);
-                lost = Some(failure);
+            if failure.is_lost() || failure.is_read_only() || failure.is_changing_hands() {
+                // Of a cluster the other nodes go on answering.
+                self.0.renew(generation, is_cluster);
+            }
+            let is_first = lost.is_none();
+            if failure.is_in_doubt() && is_first {
+                *lost = Some(failure.clone());
+            }
+            if failure.is_lost() && is_first {
                 continue;
             }
-            if failure.is_lost() || failure.is_read_only() {
-                self.0.renew(generation, false);
-            }
             if !failure.is_momentary() || attempt == TRIES_MAX {
-                return Err(lost.unwrap_or(failure));
+                return Err(failure);
             }
             let pause = sleep(pause(TRY_PAUSES, attempt));
             timeout_at(deadline, pause).await.map_err(|_| failure)?;
@@ -182,6 +195,15 @@ impl Link {
     }
 }
 
+impl Answer {
+    fn of(asked: Result<Value, Failure>, lost: Option<Failure>) -> Result<Self, Failure> {
+        match asked {
+            Ok(value) => Ok(Self { value, lost }),
+            Err(failure) => Err(lost.unwrap_or(failure)),
+        }
+    }
+}
+
 impl Inner {
     /// The connection, once there is one. While there is none to be had, this fails at once rather than let every request
     /// wait for its deadline.
@@ -204,122 +226,63 @@ impl Inner {
         status.ok().and_then(|status| ready(&status)).unwrap_or(Err(Failure::Closed))
     }
 
-    /// Dials anew in place of this connection, in the background, unless that was done already. The old one is used until
-    /// then if `keeps_old`.
-    fn renew(self: &Arc<Self>, generation: u64, keeps_old: bool) {
+    /// Sees to it, in the background, that this connection is replaced if it is of no use any more. It is used until then if
+    /// `keeps_old`: who calls for other reasons than that it broke may be wrong.
+    pub(crate) fn renew(self: &Arc<Self>, generation: u64, keeps_old: bool) {
+        // Outside of it there is nobody to dial, and nobody who calls.
+        let Ok(runtime) = Handle::try_current() else { return };
         let is_begun = self.status.send_if_modified(|status| {
             if status.generation != generation || status.is_closed {
                 return false;
             }
             let is_first = !status.is_dialing;
-            (status.is_dialing, status.failure) = (true, None);
+            if is_first {
+                (status.is_dialing, status.failure) = (true, None);
+            }
             if !keeps_old {
                 status.wire = None;
             }
             is_first
         });
         if is_begun {
-            tokio::spawn(dial(Arc::downgrade(self)));
+            runtime.spawn(renewal::run(Arc::downgrade(self)));
         }
     }
 
-    fn connected(&self, dialed: Dialed) {
+    pub(crate) fn connected(&self, dialed: Dialed) {
         let is_first = self.status.borrow().generation == 0;
         if !is_first {
             self.reconnections.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(master) = dialed.master {
-            let before = self.master.lock().unwrap_or_else(PoisonError::into_inner).replace(master.clone());
-            if before.is_some_and(|before| before != master) {
-                self.failovers.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(%master, "a failover: another server is the master; its last changes may be lost");
-            }
+        let masters = dialed.nodes.masters.clone();
+        let before = std::mem::replace(&mut *self.nodes(), dialed.nodes);
+        let failovers = Nodes::failovers_since(&before.masters, &masters);
+        if failovers > 0 {
+            self.failovers.fetch_add(failovers as u64, Ordering::Relaxed);
+            let masters: Vec<_> = masters.difference(&before.masters).map(Endpoint::to_string).collect();
+            tracing::warn!(?masters, "a failover: others are masters now; the last changes may be lost");
         }
         self.silent_since_ms.store(0, Ordering::Relaxed);
         self.status.send_modify(|status| {
-            let generation = status.generation + 1;
-            let is_closed = status.is_closed;
+            let (generation, is_closed) = (status.generation + 1, status.is_closed);
             let wire = (!is_closed).then_some(dialed.wire);
-            *status =
-                Status { generation, wire, is_closed, since: Some(Instant::now()), ..Status::default() };
+            *status = Status { generation, wire, is_closed, ..Status::default() };
         });
     }
 
-    fn elapsed_ms(&self) -> u64 {
+    /// The masters, and all nodes that are known, as they were when the present connection was made.
+    pub(crate) fn known(&self) -> (BTreeSet<Endpoint>, BTreeSet<Endpoint>) {
+        let nodes = self.nodes();
+        (nodes.masters.clone(), nodes.all.clone())
+    }
+
+    fn nodes(&self) -> std::sync::MutexGuard<'_, Nodes> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn elapsed_ms(&self) -> u64 {
         // Zero has a meaning of its own.
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
-    }
-}
-
-/// Dials until there is a connection, or nobody needs one any more.
-async fn dial(link: Weak<Inner>) {
-    for attempt in 1.. {
-        let Some(inner) = link.upgrade() else { return };
-        if inner.status.borrow().is_closed {
-            return;
-        }
-        match Dialed::to(&inner.address).await {
-            Ok(dialed) => return inner.connected(dialed),
-            Err(failure) => {
-                tracing::debug!(?failure, "no connection yet");
-                inner.status.send_modify(|status| status.failure = Some(failure));
-            }
-        }
-        drop(inner);
-        sleep(pause(DIAL_PAUSES, attempt)).await;
-    }
-}
-
-/// Between half of it and all of it, so that many clients don't come at once.
-fn pause((least, most): (Duration, Duration), attempt: u32) -> Duration {
-    let whole = least.saturating_mul(1 << attempt.min(16)).min(most);
-    // Without randomness the pause is only less well spread.
-    let random = getrandom::u32().unwrap_or(u32::MAX);
-    whole / 2 + whole.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0)
-}
-
-/// A question that was asked. Dropped before it is answered, because its time is up or its caller has gone, it sees to it
-/// that a connection from which nothing comes is given up.
-struct Waiting<'a> {
-    link: &'a Arc<Inner>,
-    generation: u64,
-    is_cluster: bool,
-    begun: Instant,
-    is_answered: bool,
-}
-
-impl<'a> Waiting<'a> {
-    fn on(link: &'a Arc<Inner>, generation: u64, is_cluster: bool) -> Self {
-        if link.silent_since_ms.load(Ordering::Relaxed) == 0 {
-            link.silent_since_ms.store(link.elapsed_ms(), Ordering::Relaxed);
-        }
-        Self { link, generation, is_cluster, begun: Instant::now(), is_answered: false }
-    }
-
-    fn answered(mut self) {
-        self.is_answered = true;
-        self.link.silent_since_ms.store(0, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if self.is_answered {
-            return;
-        }
-        if self.is_cluster {
-            let since = self.link.status.borrow().since;
-            let is_old = since.is_none_or(|since| since.elapsed() >= SILENCE_MAX);
-            if is_old && self.begun.elapsed() >= NODE_SILENCE_MAX {
-                self.link.renew(self.generation, true);
-            }
-            return;
-        }
-        let since_ms = self.link.silent_since_ms.load(Ordering::Relaxed);
-        let silent = Duration::from_millis(self.link.elapsed_ms().saturating_sub(since_ms));
-        if since_ms != 0 && silent >= SILENCE_MAX {
-            self.link.renew(self.generation, false);
-        }
     }
 }
 

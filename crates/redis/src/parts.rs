@@ -42,8 +42,8 @@ impl<'a> Parts<'a> {
             return Ok(());
         }
         Err(Error::invalid(
-            "an option in the store's URL isn't known: there are `prefix` and `timeout_ms`; `db` for a socket; \
-             `sentinel_username` and `sentinel_password` for sentinels",
+            "an option in the store's URL isn't known: there are `prefix` and `timeout_ms`; `ca` for rediss://; `db` \
+             for a socket; `sentinel_username` and `sentinel_password` for sentinels",
         ))
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt};
 use redis::Value;
 
 use crate::{
-    address::{Endpoint, Servers},
+    address::{Address, Endpoint, Servers},
     failure::Failure,
     link::Link,
 };
@@ -42,6 +42,25 @@ impl Info {
         Some(Version(parts.next()??, parts.next()??))
     }
 
+    /// Whether it throws keys away that have yet to expire, when memory is short.
+    pub(crate) fn evicts(&self) -> bool {
+        self.number("maxmemory").is_some_and(|most| most > 0) && self.policy() != "noeviction"
+    }
+
+    /// What comes of it, and what to do. Every key of the store has a time to live, so all policies mean its keys.
+    pub(crate) fn eviction(&self) -> String {
+        format!(
+            "{}: when memory is short, the server throws away sessions before their time; and the lists of who has \
+             which sessions, so that logging out everywhere misses some and says nothing. Set maxmemory-policy \
+             noeviction, on a server for sessions alone if need be",
+            self.policy()
+        )
+    }
+
+    pub(crate) fn policy(&self) -> &str {
+        self.line("maxmemory_policy").unwrap_or("an unknown eviction policy")
+    }
+
     /// What people call it: `Redis 7.0.15`, `Valkey 9.1.2`.
     pub(crate) fn name(&self) -> String {
         match (self.line("valkey_version"), self.line("redis_version")) {
@@ -52,8 +71,15 @@ impl Info {
     }
 }
 
+/// Connects, and sees whether the server will do.
+pub(crate) async fn open(address: Address) -> Result<Link, Failure> {
+    let link = Link::open(address).await?;
+    check(&link).await?;
+    Ok(link)
+}
+
 /// Refuses a server that the URL doesn't fit. One that won't tell is given the benefit of the doubt.
-pub(crate) async fn check(link: &Link) -> Result<(), Failure> {
+async fn check(link: &Link) -> Result<(), Failure> {
     let info = match Info::of(link, None).await {
         Ok(info) => info,
         Err(failure) if failure.is_refusal() => return Ok(()),
@@ -74,6 +100,9 @@ pub(crate) async fn check(link: &Link) -> Result<(), Failure> {
             "is a replica, which takes no changes: give the master's address, or ask the sentinels for it by \
              redis+sentinel://",
         ));
+    }
+    if info.evicts() {
+        tracing::warn!(target: "cloakroom", "{}: {}", link.address(), info.eviction());
     }
     Ok(())
 }

@@ -60,21 +60,21 @@ pub(crate) fn tombstone(tombstone: &Tombstone) -> Vec<u8> {
     value
 }
 
-/// What a load answers that found this value, and this watermark in its shard.
+/// What a load answers that found this value, and this watermark in its shard. None: no value.
 pub(crate) fn loaded(
     id: SessionId,
     value: Option<&[u8]>,
     watermark: Option<&[u8]>,
     now: Timestamp,
-) -> Result<Loaded, Error> {
-    let Some(value) = value else { return Ok(Loaded::Absent) };
+) -> Result<Option<Loaded>, Error> {
+    let Some(value) = value else { return Ok(None) };
     let mut reader = Reader(value);
     let loaded = match reader.byte() {
         Some(RECORD) => living(reader, watermark, now),
         Some(TOMBSTONE) => ended(id, reader, now),
         _ => None,
     };
-    loaded.unwrap_or_else(|| Err(corrupt("session", &id.to_string())))
+    loaded.unwrap_or_else(|| Err(corrupt("session", &id.to_string()))).map(Some)
 }
 
 fn living(mut reader: Reader<'_>, watermark: Option<&[u8]>, now: Timestamp) -> Option<Result<Loaded, Error>> {
@@ -83,9 +83,11 @@ fn living(mut reader: Reader<'_>, watermark: Option<&[u8]>, now: Timestamp) -> O
     let idle_s = u32::from_be_bytes(reader.take(4)?.try_into().ok()?);
     let length = reader.byte()?;
     reader.take(length.into())?;
+    // It outlives every session of its shard: where it is missing the engine has thrown it away, and what it had ended
+    // must not come back.
     let is_cut = match watermark {
         Some(watermark) => started < Reader(watermark).time()?,
-        None => false,
+        None => true,
     };
     let expires = (active + Duration::from_secs(idle_s.into())).min(end);
     if is_cut || now >= expires {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, Pipeline, RedisResult, Role, Value,
+    AsyncConnectionConfig, Cmd, ConnectionInfo, Pipeline, RedisResult, Role, Value,
     aio::{ConnectionLike as _, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
@@ -12,6 +12,7 @@ use redis::{
 
 use crate::{
     address::{Address, Endpoint, Login, Servers},
+    cluster::Nodes,
     failure::Failure,
 };
 
@@ -31,18 +32,28 @@ pub(crate) enum Wire {
 /// A new connection.
 pub(crate) struct Dialed {
     pub(crate) wire: Wire,
-    /// The master that the sentinels named.
-    pub(crate) master: Option<Endpoint>,
+    /// The nodes of a cluster, or the master that the sentinels named. Of a server that is alone there is nothing to know.
+    pub(crate) nodes: Nodes,
+}
+
+/// What became of a question.
+pub(crate) struct Sent {
+    pub(crate) result: RedisResult<Value>,
+    /// Another node of the cluster had the key than the one that had it before.
+    pub(crate) is_redirected: bool,
 }
 
 impl Dialed {
     pub(crate) async fn to(address: &Address) -> Result<Self, Failure> {
-        let one = |connection| Self { wire: Wire::One(connection), master: None };
+        let one = |connection| Self { wire: Wire::One(connection), nodes: Nodes::default() };
         match &address.servers {
-            Servers::One(endpoint) => Ok(one(connect(address.connection_info(endpoint)?, DIAL_MAX).await?)),
-            Servers::Socket(path) => Ok(one(connect(address.socket_info(path)?, DIAL_MAX).await?)),
+            Servers::One(endpoint) => {
+                Ok(one(connect(address, address.connection_info(endpoint)?, DIAL_MAX).await?))
+            }
+            Servers::Socket(path) => Ok(one(connect(address, address.socket_info(path)?, DIAL_MAX).await?)),
             Servers::Cluster(nodes) => {
-                Ok(Self { wire: Wire::Cluster(cluster(address, nodes).await?), master: None })
+                let known = nodes.iter().cloned().collect();
+                Self::to_cluster(address, Nodes::ask(address, &known).await?).await
             }
             Servers::Sentinel { sentinels, master, login } => {
                 let mut failure = None;
@@ -50,7 +61,7 @@ impl Dialed {
                     match through(address, sentinel, login, master).await {
                         Ok(dialed) => return Ok(dialed),
                         // That a sentinel can't be reached says less than what another one says.
-                        Err(error) if failure.is_none() || !error.is_lost() => failure = Some(error),
+                        Err(error) if failure.is_none() || !error.is_unreachable() => failure = Some(error),
                         Err(_) => {}
                     }
                 }
@@ -58,12 +69,29 @@ impl Dialed {
             }
         }
     }
+
+    /// By those nodes that answer: waiting for the others would hold up everybody.
+    pub(crate) async fn to_cluster(address: &Address, nodes: Nodes) -> Result<Self, Failure> {
+        let infos = nodes.awake.iter().map(|node| address.connection_info(node));
+        let builder = ClusterClient::builder(infos.collect::<RedisResult<Vec<_>>>()?)
+            // A change whose answer was lost may have been made: whether it is asked for again is decided by the caller.
+            .retries(0)
+            .connection_timeout(SERVER_MAX)
+            .response_timeout(address.timeout);
+        let connection = address.trusting(builder)?.build()?.get_async_connection().await?;
+        Ok(Self { wire: Wire::Cluster(connection), nodes })
+    }
 }
 
-async fn connect(info: ConnectionInfo, max: Duration) -> RedisResult<MultiplexedConnection> {
+pub(crate) async fn connect(
+    address: &Address,
+    info: ConnectionInfo,
+    max: Duration,
+) -> RedisResult<MultiplexedConnection> {
     // Calls bring a deadline of their own.
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(max)).set_response_timeout(None);
-    let dial = async { Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await };
+    let client = address.client(info)?;
+    let dial = client.get_multiplexed_async_connection_with_config(&config);
     // A server that hangs accepts connections and says nothing.
     match tokio::time::timeout(max, dial).await {
         Ok(dialed) => dialed,
@@ -78,7 +106,7 @@ async fn through(
     login: &Login,
     name: &str,
 ) -> Result<Dialed, Failure> {
-    let mut asked = connect(address.sentinel_info(sentinel, login)?, SERVER_MAX).await?;
+    let mut asked = connect(address, address.sentinel_info(sentinel, login)?, SERVER_MAX).await?;
     let mut question = redis::cmd("SENTINEL");
     question.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
     let answer = tokio::time::timeout(SERVER_MAX, question.query_async::<Option<(String, u16)>>(&mut asked));
@@ -89,11 +117,14 @@ async fn through(
         ));
     };
     let endpoint = Endpoint { host, port };
-    let mut master = connect(address.connection_info(&endpoint)?, SERVER_MAX).await?;
+    let mut master = connect(address, address.connection_info(&endpoint)?, SERVER_MAX).await?;
     let question = redis::cmd("ROLE");
     let role = tokio::time::timeout(SERVER_MAX, question.query_async::<Role>(&mut master));
     match role.await.map_err(|_| Failure::Late(SERVER_MAX))?? {
-        Role::Primary { .. } => Ok(Dialed { wire: Wire::One(master), master: Some(endpoint) }),
+        Role::Primary { .. } => {
+            let nodes = Nodes { masters: [endpoint].into(), ..Nodes::default() };
+            Ok(Dialed { wire: Wire::One(master), nodes })
+        }
         _ => {
             Err(std::io::Error::new(std::io::ErrorKind::NotConnected, "what the sentinels name is a replica"))
                 .map_err(|error| Failure::from(redis::RedisError::from(error)))
@@ -101,31 +132,24 @@ async fn through(
     }
 }
 
-async fn cluster(address: &Address, nodes: &[Endpoint]) -> Result<ClusterConnection, Failure> {
-    let infos = nodes.iter().map(|node| address.connection_info(node)).collect::<RedisResult<Vec<_>>>()?;
-    let builder = ClusterClient::builder(infos)
-        // A change whose answer was lost may have been made: whether it is asked for again is decided by the caller.
-        .retries(0)
-        .connection_timeout(SERVER_MAX)
-        .response_timeout(address.timeout);
-    Ok(builder.build()?.get_async_connection().await?)
-}
-
 impl Wire {
-    pub(crate) async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
-        let value = match self {
-            Self::One(connection) => connection.send_packed_command(command).await?,
+    pub(crate) async fn send(&mut self, command: &Cmd) -> Sent {
+        let (result, is_redirected) = match self {
+            Self::One(connection) => (connection.send_packed_command(command).await, false),
             Self::Cluster(connection) => match connection.req_packed_command(command).await {
-                Err(error) => redirected(connection, command, error).await?,
-                Ok(value) => value,
+                Err(error) => match redirection(&error) {
+                    Some(node) => (redirected(connection, command, node, error).await, true),
+                    None => (Err(error), false),
+                },
+                answered => (answered, false),
             },
         };
-        value.extract_error()
+        Sent { result: result.and_then(Value::extract_error), is_redirected }
     }
 
     /// To this node of a cluster, or to any.
     pub(crate) async fn send_to(&mut self, command: &Cmd, node: Option<&Endpoint>) -> RedisResult<Value> {
-        let Self::Cluster(connection) = self else { return self.send(command).await };
+        let Self::Cluster(connection) = self else { return self.send(command).await.result };
         let node = match node {
             Some(Endpoint { host, port }) => {
                 SingleNodeRoutingInfo::ByAddress { host: host.clone(), port: *port }
@@ -134,31 +158,29 @@ impl Wire {
         };
         connection.route_command(command.clone(), RoutingInfo::SingleNode(node)).await?.extract_error()
     }
-
-    pub(crate) fn is_cluster(&self) -> bool {
-        matches!(self, Self::Cluster(_))
-    }
 }
 
-/// Follows a redirection while keys are on their way from one node to another. What isn't one stays an error.
+/// Where else a question is to go.
+fn redirection(error: &redis::RedisError) -> Option<SingleNodeRoutingInfo> {
+    let (place, _slot) = error.redirect_node()?;
+    let (host, port) = place.rsplit_once(':')?;
+    Some(SingleNodeRoutingInfo::ByAddress { host: host.to_owned(), port: port.parse().ok()? })
+}
+
+/// Follows a redirection while keys are on their way from one node to another. What the other node answers counts, and so
+/// does that it doesn't: the redirection says only that the first one has done nothing.
 async fn redirected(
     connection: &mut ClusterConnection,
     command: &Cmd,
+    node: SingleNodeRoutingInfo,
     error: redis::RedisError,
 ) -> RedisResult<Value> {
-    let Some((place, _slot)) = error.redirect_node() else { return Err(error) };
-    let Some((host, port)) = place.rsplit_once(':') else { return Err(error) };
-    let Ok(port) = port.parse() else { return Err(error) };
-    let node = SingleNodeRoutingInfo::ByAddress { host: host.to_owned(), port };
     let is_asked = error.code() == Some("ASK");
     let mut pipeline = Pipeline::new();
     if is_asked {
         pipeline.cmd("ASKING");
     }
     pipeline.add_command(command.clone());
-    let mut values = connection
-        .route_pipeline(pipeline, usize::from(is_asked), 1, node)
-        .await
-        .map_err(|_| error.clone())?;
+    let mut values = connection.route_pipeline(pipeline, usize::from(is_asked), 1, node).await?;
     values.pop().ok_or(error)
 }

@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Keys(keys::Request),
     /// Of a store, or of the one in the settings.
     Doctor(Option<StoreUrl>),
+    /// Of a kind of store, as SQL.
+    Migrations(&'static [&'static str]),
 }
 
 /// Parses the command line; on `--help`, `--version` or a mistake it says so and ends the process (with 2 for a
@@ -34,6 +36,10 @@ pub(crate) fn parse() -> (Command, Flags) {
             None => (Command::Serve, inner),
         },
         Some(("doctor", inner)) => (Command::Doctor(inner.get_one::<StoreUrl>("url").cloned()), inner),
+        Some(("migrations", inner)) => match inner.get_one::<&'static [&'static str]>("url") {
+            Some(steps) => (Command::Migrations(steps), inner),
+            None => (Command::Serve, inner),
+        },
         Some((_, inner)) => (Command::Serve, inner),
         None => (Command::Serve, &matches),
     };
@@ -69,12 +75,31 @@ fn command() -> clap::Command {
                         .help(format!("{} [default: the store in the settings]", cloakroom_stores::forms())),
                 ),
         )
+        .subcommand(
+            clap::Command::new("migrations")
+                .about("Print the SQL that makes a store's tables, for who runs it by hand; nothing is connected to")
+                .arg(
+                    Arg::new("url")
+                        .value_name("URL")
+                        .required(true)
+                        .value_parser(|url: &str| migrations(url))
+                        .help("The store's URL, or its beginning: mysql:"),
+                ),
+        )
         .arg(
             config.value_parser(value_parser!(PathBuf)).help(
                 "The settings file [default: cloakroom.toml, where there is one] [env: CLOAKROOM_CONFIG]",
             ),
         )
         .args(settings)
+}
+
+fn migrations(url: &str) -> Result<&'static [&'static str], String> {
+    match cloakroom_stores::migrations(url) {
+        Ok([]) => Err("that kind of store has no tables to make by hand".to_owned()),
+        Ok(steps) => Ok(steps),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn keys_command() -> clap::Command {
@@ -169,6 +194,21 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn migrations_are_those_of_a_store_with_tables() {
+        for url in ["memory:", "sqlite:sessions.db", "abacus://u:secret@host"] {
+            let refused = command().try_get_matches_from(["cloakroom", "migrations", url]).unwrap_err();
+            assert!(refused.to_string().contains("store"), "{refused}");
+        }
+        #[cfg(feature = "mysql")]
+        {
+            let matches = command().get_matches_from(["cloakroom", "migrations", "mysql:"]);
+            let inner = matches.subcommand_matches("migrations").unwrap();
+            let steps = inner.get_one::<&'static [&'static str]>("url").unwrap();
+            assert!(steps[0].contains("CREATE TABLE IF NOT EXISTS cloakroom_migration"));
+        }
     }
 
     #[test]

@@ -33,6 +33,10 @@ fn main() -> ExitCode {
     let ended = match command {
         Command::CheckConfig => write!(io::stdout(), "{settings}").map_err(run::Failure::from),
         Command::Keys(request) => keys::run(&request, &settings),
+        // The steps follow each other: who pipes them into a client runs all that are there.
+        Command::Migrations(steps) => {
+            writeln!(io::stdout(), "{}", steps.join("\n")).map_err(run::Failure::from)
+        }
         Command::Doctor(url) => doctor::run(url.as_ref().unwrap_or(&settings.store.value)),
         Command::Serve => run::run(&settings, rules),
     };

@@ -24,7 +24,14 @@ pub(crate) struct Driver {
     pub(crate) check: fn(&str) -> Result<(), Error>,
     /// Opens the store.
     pub(crate) open: fn(&str) -> Answer<'_, Box<dyn Store>>,
+    /// Opens it for a diagnosis, and makes nothing that isn't there.
+    pub(crate) inspect: fn(&str) -> Answer<'_, Box<dyn Store>>,
+    /// The steps that make its tables, for who makes them by hand.
+    pub(crate) migrations: fn() -> &'static [&'static str],
 }
+
+/// Of storage that has no tables.
+const NO_MIGRATIONS: fn() -> &'static [&'static str] = || &[];
 
 pub(crate) const ALL: &[Kind] = &[
     Kind { schemes: &["memory"], form: "memory:", feature: "", driver: Some(MEMORY) },
@@ -71,12 +78,27 @@ pub(crate) fn of_scheme(scheme: &str) -> Option<&'static Kind> {
     ALL.iter().find(|kind| kind.schemes.contains(&scheme))
 }
 
+#[cfg(any(
+    feature = "dynamodb",
+    feature = "memcached",
+    feature = "mysql",
+    feature = "postgres",
+    feature = "redis"
+))]
+fn boxed<'a, S: Store>(
+    opening: impl Future<Output = Result<S, Error>> + Send + 'a,
+) -> Answer<'a, Box<dyn Store>> {
+    Answer::later(async { Ok(Box::new(opening.await?) as _) })
+}
+
 const MEMORY: Driver = Driver {
     check: |url| match url {
         "memory:" => Ok(()),
         _ => Err(Error::invalid("a memory store has no name: write `memory:`")),
     },
     open: |_| Answer::ready(Ok(Box::new(MemoryStore::new()))),
+    inspect: |_| Answer::ready(Ok(Box::new(MemoryStore::new()))),
+    migrations: NO_MIGRATIONS,
 };
 
 #[cfg(not(feature = "dynamodb"))]
@@ -85,12 +107,9 @@ const DYNAMODB_IF_BUILT: Option<Driver> = None;
 #[cfg(feature = "dynamodb")]
 const DYNAMODB_IF_BUILT: Option<Driver> = Some(Driver {
     check: cloakroom_dynamodb::DynamoDbStore::check,
-    open: |url| {
-        Answer::later(async move {
-            let store = cloakroom_dynamodb::DynamoDbStore::open(url).await?;
-            Ok(Box::new(store) as _)
-        })
-    },
+    open: |url| boxed(cloakroom_dynamodb::DynamoDbStore::open(url)),
+    inspect: |url| boxed(cloakroom_dynamodb::DynamoDbStore::inspect(url)),
+    migrations: NO_MIGRATIONS,
 });
 
 #[cfg(not(feature = "sqlite"))]
@@ -108,18 +127,27 @@ pub(crate) const SQLITE: Driver = Driver {
         }
         _ => Ok(()),
     },
-    open: |url| {
-        let path = url.split_once(':').map_or("", |(_, path)| path);
-        Answer::ready(cloakroom_sqlite::SqliteStore::open(path).map(|store| Box::new(store) as _))
-    },
+    open: open_sqlite,
+    inspect: open_sqlite,
+    migrations: NO_MIGRATIONS,
 };
+
+#[cfg(feature = "sqlite")]
+fn open_sqlite(url: &str) -> Answer<'_, Box<dyn Store>> {
+    let path = url.split_once(':').map_or("", |(_, path)| path);
+    Answer::ready(cloakroom_sqlite::SqliteStore::open(path).map(|store| Box::new(store) as _))
+}
 
 #[cfg(not(feature = "sealed"))]
 const SEALED_IF_BUILT: Option<Driver> = None;
 
 #[cfg(feature = "sealed")]
-const SEALED_IF_BUILT: Option<Driver> =
-    Some(Driver { check: crate::sealed::check, open: crate::sealed::open });
+const SEALED_IF_BUILT: Option<Driver> = Some(Driver {
+    check: crate::sealed::check,
+    open: crate::sealed::open,
+    inspect: crate::sealed::open,
+    migrations: NO_MIGRATIONS,
+});
 
 #[cfg(not(feature = "redis"))]
 const REDIS: Option<Driver> = None;
@@ -127,12 +155,9 @@ const REDIS: Option<Driver> = None;
 #[cfg(feature = "redis")]
 const REDIS: Option<Driver> = Some(Driver {
     check: cloakroom_redis::RedisStore::check,
-    open: |url| {
-        Answer::later(async move {
-            let store = cloakroom_redis::RedisStore::open(url).await?;
-            Ok(Box::new(store) as _)
-        })
-    },
+    open: |url| boxed(cloakroom_redis::RedisStore::open(url)),
+    inspect: |url| boxed(cloakroom_redis::RedisStore::open(url)),
+    migrations: NO_MIGRATIONS,
 });
 
 #[cfg(not(feature = "memcached"))]
@@ -141,12 +166,9 @@ const MEMCACHED: Option<Driver> = None;
 #[cfg(feature = "memcached")]
 const MEMCACHED: Option<Driver> = Some(Driver {
     check: cloakroom_memcached::MemcachedStore::check,
-    open: |url| {
-        Answer::later(async move {
-            let store = cloakroom_memcached::MemcachedStore::open(url).await?;
-            Ok(Box::new(store) as _)
-        })
-    },
+    open: |url| boxed(cloakroom_memcached::MemcachedStore::open(url)),
+    inspect: |url| boxed(cloakroom_memcached::MemcachedStore::open(url)),
+    migrations: NO_MIGRATIONS,
 });
 
 #[cfg(not(feature = "postgres"))]
@@ -155,12 +177,17 @@ const POSTGRES: Option<Driver> = None;
 #[cfg(feature = "postgres")]
 const POSTGRES: Option<Driver> = Some(Driver {
     check: cloakroom_postgres::PostgresStore::check,
-    open: |url| {
-        Answer::later(async move {
-            let store = cloakroom_postgres::PostgresStore::connect(url).await?;
-            Ok(Box::new(store) as _)
+    open: |url| boxed(cloakroom_postgres::PostgresStore::connect(url)),
+    inspect: |url| {
+        boxed(async move {
+            if url.contains("migrate=") {
+                return cloakroom_postgres::PostgresStore::connect(url).await;
+            }
+            let mark = if url.contains('?') { '&' } else { '?' };
+            cloakroom_postgres::PostgresStore::connect(&format!("{url}{mark}migrate=false")).await
         })
     },
+    migrations: cloakroom_postgres::PostgresStore::migrations,
 });
 
 #[cfg(not(feature = "mysql"))]
@@ -169,10 +196,7 @@ const MYSQL: Option<Driver> = None;
 #[cfg(feature = "mysql")]
 const MYSQL: Option<Driver> = Some(Driver {
     check: cloakroom_mysql::MySqlStore::check,
-    open: |url| {
-        Answer::later(async move {
-            let store = cloakroom_mysql::MySqlStore::connect(url).await?;
-            Ok(Box::new(store) as _)
-        })
-    },
+    open: |url| boxed(cloakroom_mysql::MySqlStore::connect(url)),
+    inspect: |url| boxed(cloakroom_mysql::MySqlStore::inspect(url)),
+    migrations: cloakroom_mysql::MySqlStore::migrations,
 });

@@ -45,3 +45,17 @@ pub fn forms() -> String {
         .collect::<Vec<_>>()
         .join(", ")
 }
+
+/// The steps that make a store's tables, as SQL for people who run it by themselves: in order, those that weren't run
+/// before. None for storage that has no tables. `url` is a store's URL, or its beginning: `mysql:`.
+///
+/// # Errors
+/// [`Error::is_invalid`] if it names no kind of store that is compiled in.
+///
+/// ```
+/// assert!(cloakroom_stores::migrations("memory:")?.is_empty());
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+pub fn migrations(url: &str) -> Result<&'static [&'static str], Error> {
+    Ok((url::driver_of(url)?.migrations)())
+}

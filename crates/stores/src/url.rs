@@ -32,17 +32,7 @@ impl StoreUrl {
     /// # Errors
     /// [`Error::is_invalid`] if it names no store, or a kind that isn't compiled in; the message never repeats it.
     pub fn parse(url: &str) -> Result<Self, Error> {
-        let kind = url.split_once(':').and_then(|(scheme, _)| kinds::of_scheme(scheme));
-        let Some(kind) = kind else {
-            // The URL isn't repeated: a mistyped scheme may be followed by a password.
-            return Err(Error::invalid(format!("a store's URL is one of: {}", forms())));
-        };
-        let Some(driver) = kind.driver else {
-            return Err(Error::invalid(format!(
-                "this program was built without that kind of store: build it with `--features {}`",
-                kind.feature
-            )));
-        };
+        let driver = driver_of(url)?;
         (driver.check)(url)?;
         Ok(Self { whole: url.to_owned(), driver })
     }
@@ -79,6 +69,29 @@ impl StoreUrl {
     pub async fn open(&self) -> Result<Box<dyn Store>, Error> {
         (self.driver.open)(&self.whole).await
     }
+
+    /// Opens the store for a diagnosis: tables that aren't there aren't made.
+    ///
+    /// # Errors
+    /// As [`StoreUrl::open`].
+    pub async fn inspect(&self) -> Result<Box<dyn Store>, Error> {
+        (self.driver.inspect)(&self.whole).await
+    }
+}
+
+/// The driver of the kind that a URL names.
+pub(crate) fn driver_of(url: &str) -> Result<Driver, Error> {
+    let kind = url.split_once(':').and_then(|(scheme, _)| kinds::of_scheme(scheme));
+    let Some(kind) = kind else {
+        // The URL isn't repeated: a mistyped scheme may be followed by a password.
+        return Err(Error::invalid(format!("a store's URL is one of: {}", forms())));
+    };
+    kind.driver.ok_or_else(|| {
+        Error::invalid(format!(
+            "this program was built without that kind of store: build it with `--features {}`",
+            kind.feature
+        ))
+    })
 }
 
 impl fmt::Display for StoreUrl {

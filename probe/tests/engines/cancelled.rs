@@ -24,7 +24,7 @@ pub(crate) fn run<E: Breakable>() {
     let probe = Probe::start_at(&engine.url_at(proxy.address()), &["--deadline-ms", "40"]);
     let users: Vec<_> = (0..USERS).map(|number| User::log_in_patiently(&probe, number)).collect();
     let tokens: Vec<_> = users.iter().map(|user| (user.name.clone(), user.visitor.token())).collect();
-    let is_over = &AtomicBool::new(false);
+    let (is_over, before) = (&AtomicBool::new(false), proxy.turns());
     thread::scope(|scope| {
         let (tokens, probe) = (&tokens, &probe);
         let cancelling: Vec<_> = (0..CANCELLERS)
@@ -46,7 +46,7 @@ pub(crate) fn run<E: Breakable>() {
         let reading: Vec<_> = (0..4)
             .map(|thread| {
                 scope.spawn(move || {
-                    let mut served = 0;
+                    let (mut served, mut given_up) = (0, 0);
                     let mut visitor = probe.visitor();
                     while !is_over.load(Ordering::SeqCst) {
                         for (name, token) in &tokens[thread * 4..thread * 4 + 4] {
@@ -57,10 +57,11 @@ pub(crate) fn run<E: Breakable>() {
                                 served += 1;
                             } else {
                                 reply.expect_problem(503);
+                                given_up += 1;
                             }
                         }
                     }
-                    served
+                    (served, given_up)
                 })
             })
             .collect();
@@ -76,8 +77,15 @@ pub(crate) fn run<E: Breakable>() {
         cancelling.into_iter().for_each(|thread| thread.join().unwrap());
         is_over.store(true, Ordering::SeqCst);
         slowing.join().unwrap();
-        let served: u64 = reading.into_iter().map(|thread| thread.join().unwrap()).sum();
+        let counts = reading.into_iter().map(|thread| thread.join().unwrap());
+        let (served, given_up) =
+            counts.fold((0, 0), |sum: (u64, u64), count| (sum.0 + count.0, sum.1 + count.1));
+        println!("{}: {served} reads served, {given_up} given up at the deadline", E::NAME);
         assert!(served > 100, "only {served} reads were served meanwhile");
+        assert!(given_up >= 10, "only {given_up} reads were given up on while the engine was at work");
+        // Far more than those who waited for an answer: on a connection that many share, several readings are one turn.
+        let turns = proxy.turns() - before;
+        assert!(turns >= 1_000, "readings reached the engine in {turns} turns only");
     });
     proxy.resume();
     thread::sleep(Duration::from_millis(500));

@@ -2,14 +2,14 @@
 
 use std::{thread, time::Duration};
 
-use engines::Breakable;
+use engines::Engine;
 
 use crate::{
     load::PATIENT,
     support::{Probe, in_parallel},
 };
 
-pub(crate) fn run<E: Breakable>() {
+pub(crate) fn run<E: Engine>() {
     let engine = E::start();
     let probe = &Probe::start_at(&engine.url(), PATIENT);
 

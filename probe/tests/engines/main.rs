@@ -7,6 +7,7 @@
 mod support;
 
 mod cancelled;
+mod failover;
 mod first_list;
 mod hung;
 mod killed;
@@ -70,4 +71,40 @@ on_engines! {
     postgres: Postgres;
     redis: Redis;
     valkey: Valkey;
+}
+
+/// Of several servers, some of which take the place of others.
+macro_rules! on_groups {
+    ($($engine:ident: $type:ident;)*) => {
+        $(
+            mod $engine {
+                use engines::$type as Servers;
+
+                #[test]
+                fn what_the_first_list_demands() {
+                    crate::first_list::run::<Servers>();
+                }
+
+                #[test]
+                fn two_processes_share_a_store() {
+                    crate::processes::run::<Servers>();
+                }
+
+                #[test]
+                fn a_killed_master_is_replaced_under_load() {
+                    crate::failover::run::<Servers>();
+                }
+            }
+        )*
+    };
+}
+
+on_groups! {
+    redis_cluster: RedisCluster;
+    redis_sentinel: RedisSentinel;
+}
+
+#[test]
+fn round_trips_on_a_redis_cluster_are_as_documented() {
+    crate::round_trips::run_on_a_cluster();
 }

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use engines::Breakable;
+use engines::Engine;
 
 use crate::{
     load::PATIENT,
@@ -11,7 +11,7 @@ use crate::{
 
 const WRITERS: usize = 50;
 
-pub(crate) fn run<E: Breakable>() {
+pub(crate) fn run<E: Engine>() {
     let engine = E::start();
     let probes = [Probe::start_at(&engine.url(), PATIENT), Probe::start_at(&engine.url(), PATIENT)];
     let [first, second] = &probes;

@@ -215,3 +215,50 @@ fn kind(item: &Item) -> &str {
 fn text(item: &Item, name: &str) -> String {
     item[name].as_s().unwrap().clone()
 }
+
+/// The bug: logging out everywhere passed over a session whose time was over by the revoker's clock; a touch with an
+/// earlier time came after it, and the session lived on. The mend: it ends, and isn't reported.
+#[tokio::test]
+async fn what_has_expired_by_the_revokers_clock_ends_too() {
+    let store = Place::shared().open().await;
+    let (record, at) = (session_of("ada", 1), |seconds| T0 + Duration::from_secs(seconds));
+    create(&store, &record).await;
+    let index = store.index().unwrap();
+    let ended = index.end_subject(&subject("ada"), revocation(None), at(1_801)).await.unwrap();
+    assert_eq!(ended, Some(Vec::new()));
+    assert_eq!(store.touch(record.id, at(1_799), at(1_799)).await.unwrap(), Written::Gone);
+    assert_eq!(data(&store, record.id).await, None);
+}
+
+/// The bug: one entry of another form made listing and logging out everywhere fail for this user, for ever. The mend: it is
+/// passed over.
+#[tokio::test]
+async fn what_others_wrote_into_the_index_hides_nothing() {
+    let place = Place::shared();
+    let store = place.open().await;
+    for n in 1..=3 {
+        create(&store, &session_of("ada", n)).await;
+    }
+    let entry = items(&place).await.into_iter().find(|item| kind(item) != "s").unwrap();
+    let client = client(endpoint(&place.url()));
+    for foreign in ["!", "zzz"] {
+        let mut item = entry.clone();
+        item.insert("sk".into(), AttributeValue::S(foreign.to_owned()));
+        client.put_item().table_name("cloakroom").set_item(Some(item)).send().await.unwrap();
+    }
+    let index = store.index().unwrap();
+    assert_eq!(index.list(&subject("ada"), None, 10, T0).await.unwrap().len(), 3);
+    let ended = index.end_subject(&subject("ada"), revocation(None), T0).await.unwrap().unwrap();
+    assert_eq!(ended.len(), 3);
+}
+
+/// The bug: what DynamoDB has no room for was taken for an outage, tried again, and answered as one. The mend: it is counted
+/// before, and said to whom it concerns.
+#[tokio::test]
+async fn a_session_without_room_is_too_large_and_no_outage() {
+    let store = Place::shared().open().await;
+    let large = |bytes| with_data(&session_of("ada", 1), &format!(r#"{{"x":"{}"}}"#, "x".repeat(bytes)));
+    let error = store.create(large(400 * 1024).into(), T0).await.unwrap_err();
+    assert!(error.is_too_large(), "{error:?}");
+    create(&store, &large(390 * 1024)).await;
+}

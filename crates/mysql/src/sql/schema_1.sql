@@ -1,6 +1,12 @@
 -- Step 1 of the schema. Later steps are files of their own: a step that was released is never edited, and a step only
 -- adds, because processes of the version before may be at work.
 
+-- Which steps were made. The last statement of each step notes it, so that one that was broken off is made again; each
+-- of its statements can be.
+CREATE TABLE IF NOT EXISTS cloakroom_migration (
+    version INT UNSIGNED NOT NULL PRIMARY KEY
+) ENGINE = InnoDB;
+
 -- One row a session, and one for what is left of a session that ended: so one uniqueness rule keeps ids from being
 -- used twice. Times are milliseconds since 1970. A touch changes active_ms alone, which no index has; sweeping walks
 -- the rows in the order of their ids instead of following an index that nearly every request would move.
@@ -66,3 +72,5 @@ SELECT
     ended_why,
     data
 FROM cloakroom_session;
+
+INSERT IGNORE INTO cloakroom_migration (version) VALUES (1);

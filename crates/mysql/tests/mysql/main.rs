@@ -3,5 +3,8 @@
 
 mod conformance;
 mod fixture;
+mod revoking;
 mod schema;
 mod server;
+#[cfg(feature = "tls")]
+mod tls;

@@ -51,18 +51,22 @@ local function alive(now)
   local kind = value:sub(1, 1)
   if kind == '' or kind == 'T' then return nil end
   if kind ~= 'R' or #value < 38 then error('CORRUPT') end
+  -- Where it is missing the engine has thrown it away, and what it had ended must not come back.
   local watermark = redis.call('GET', KEYS[2])
-  if watermark and less(started(value), watermark) then return nil end
+  if not watermark or less(started(value), watermark) then return nil end
   if less(now, absolute_end(value)) and less(now, idle_end(value, active(value))) then return value end
   return nil
 end
 
 -- What a shard keeps in common must outlive every session in it. A quarter more than needed, so that it is seldom written.
-local function outlive(life_ms)
+-- A shard begins with this session: what may have been in it before, and was thrown away in part, stays gone. A minute is
+-- more than clocks of callers differ.
+local function outlive(life_ms, new)
   local life = tonumber(life_ms)
   local left = redis.call('PTTL', KEYS[2])
   if left == -2 then
-    redis.call('SET', KEYS[2], ('\0'):rep(8), 'PX', math.floor(life * 1.25))
+    local since = bytes(math.max(number(started(new)) - 60000, 0))
+    redis.call('SET', KEYS[2], since, 'PX', math.floor(life * 1.25))
   elseif left < life then
     redis.call('PEXPIRE', KEYS[2], math.floor(life * 1.25))
   end

@@ -12,6 +12,6 @@ if subject(new) ~= '' and (is_longer or subject(old) ~= subject(new)) then
   end
 end
 if is_late(ARGV[5]) then return 'L' end
-if is_longer then outlive(ARGV[3]) end
+if is_longer then outlive(ARGV[3], ARGV[1]) end
 redis.call('SET', KEYS[1], new, 'PX', ARGV[2])
 return 'S'

@@ -25,6 +25,8 @@ on_engines! {
     ended_sessions_leave_the_index_at_the_next_listing
     a_subject_who_never_lists_leaves_no_garbage
     an_entry_written_anew_is_young_again
+    the_entry_of_a_session_that_a_late_touch_keeps_alive_stays
+    what_others_wrote_into_the_index_hides_nothing
 }
 
 /// Of this subject, whose sessions alone are in the index of this prefix.
@@ -123,6 +125,39 @@ async fn an_entry_written_anew_is_young_again<E: Engine>() {
     assert!(is_alive(&store, &away_again).await);
     let index = store.index().unwrap();
     assert!(index.list(&subject(NAME), None, 10, later(1)).await.unwrap().is_empty());
+}
+
+/// The bug: a session that had expired by the lister's clock was taken for one that is gone, and its old entry removed. A
+/// touch with an earlier time, of a request that was slow or of a clock that is behind, then kept the session alive, and
+/// nobody found it by its subject until its absolute end: logging out everywhere missed it. The mend: what leads to a key
+/// that is still there is left alone; keys go a minute after what they hold.
+async fn the_entry_of_a_session_that_a_late_touch_keeps_alive_stays<E: Engine>() {
+    let (store, mut behind) = open(&shared::<E>()).await;
+    let record = session(1, NAME);
+    create(&store, &record).await;
+    grow_old(&mut behind).await;
+    let index = store.index().unwrap();
+    assert!(index.list(&subject(NAME), None, 10, later(1_801)).await.unwrap().is_empty(), "its time is over");
+    assert_eq!(store.touch(record.id, later(1_799), later(1_799)).await.unwrap(), Written::Stored);
+    let found = index.list(&subject(NAME), None, 10, later(1_802)).await.unwrap();
+    assert_eq!(found.len(), 1, "a living session has left the index");
+}
+
+/// The bug: one member of another form made listing and logging out everywhere fail for this user, for ever. The mend: it
+/// is passed over, as damaged records are.
+async fn what_others_wrote_into_the_index_hides_nothing<E: Engine>() {
+    let (store, mut behind) = open(&shared::<E>()).await;
+    for n in 0..40 {
+        create(&store, &session(n, NAME)).await;
+    }
+    let index = index_key(&behind);
+    for foreign in ["", "!", "a", "zzz", "\u{7f}\u{7f}"] {
+        behind.ask::<u64>(redis::cmd("ZADD").arg(&index).arg(0).arg(foreign)).await;
+    }
+    assert_eq!(listed(&store, NAME).await.len(), 40);
+    let revocation = crate::fixture::revocation();
+    let ended = store.revoke().unwrap().end_subject(&subject(NAME), revocation, T0).await.unwrap().unwrap();
+    assert_eq!(ended.len(), 40);
 }
 
 async fn replace(store: &RedisStore, new: &cloakroom::Record, old: &cloakroom::Record) -> Written {

@@ -1,16 +1,13 @@
 //! URLs that can't work are refused at the start, with the reason and without the password.
 
-use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener},
-    thread,
-};
-
 use cloakroom::Error;
 use cloakroom_redis::RedisStore;
 use engines::{Breakable as _, Engine as _, Redis, RedisCluster, RedisSentinel, free_port, shared};
 
-use crate::fixture::{create, prefix, run, session, with_prefix};
+use crate::{
+    fake,
+    fixture::{create, prefix, run, session, with_prefix},
+};
 
 async fn refused(url: &str, why: &str) {
     let error = RedisStore::open(url).await.err().unwrap_or_else(|| panic!("{url} was opened"));
@@ -102,38 +99,29 @@ fn a_unix_socket_works() {
 #[test]
 fn a_server_that_is_too_old_is_refused() {
     run(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                thread::spawn(move || answer_as_an_old_server(&stream));
-            }
+        let (listener, address) = fake::listener();
+        fake::serve(listener, |words| {
+            Some(if words[0] == "INFO" { fake::info("6.2.14", false) } else { "+OK\r\n".to_owned() })
         });
         refused(&format!("redis://{address}"), "6.2.14").await;
     });
 }
 
-fn answer_as_an_old_server(mut stream: &std::net::TcpStream) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut line = String::new();
-    while reader.read_line(&mut line)? > 0 {
-        let count: usize = line.trim()[1..].parse().unwrap();
-        let mut name = String::new();
-        for _ in 0..count {
-            line.clear();
-            reader.read_line(&mut line)?;
-            let mut word = vec![0; line.trim()[1..].parse::<usize>().unwrap() + 2];
-            reader.read_exact(&mut word)?;
-            if name.is_empty() {
-                name = String::from_utf8_lossy(&word).trim().to_uppercase();
-            }
-        }
-        line.clear();
-        let info = "redis_version:6.2.14\r\nrole:master\r\ncluster_enabled:0\r\n";
-        match &*name {
-            "INFO" => stream.write_all(format!("${}\r\n{info}\r\n", info.len()).as_bytes())?,
-            _ => stream.write_all(b"+OK\r\n")?,
-        }
-    }
-    Ok(())
+/// A server whose AUTH was renamed repeats what it doesn't know, and with it the password.
+#[test]
+fn a_password_that_the_server_repeats_is_not_told() {
+    run(async {
+        let (listener, address) = fake::listener();
+        fake::serve(listener, |words| {
+            Some(match &*words[0] {
+                "AUTH" => {
+                    format!("-ERR unknown command 'AUTH', with args beginning with: '{}' \r\n", words[1])
+                }
+                "INFO" => fake::info("7.2.0", false),
+                _ => "+OK\r\n".to_owned(),
+            })
+        });
+        refused(&format!("redis://:hush@{address}"), "password").await;
+        refused(&format!("redis://ann:hush@{address}"), "password").await;
+    });
 }

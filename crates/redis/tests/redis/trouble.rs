@@ -116,6 +116,8 @@ fn a_change_that_is_asked_for_again_never_meets_itself() {
         let redis = Redis::start();
         let proxy = Proxy::start(redis.address());
         let store = open(&redis.url_at(proxy.address())).await;
+        // The server knows the script from here on.
+        create(&store, &session(100, "ada")).await;
         for n in 0..20 {
             let record = session(n, "ada");
             proxy.lose_answers(1);
@@ -126,5 +128,41 @@ fn a_change_that_is_asked_for_again_never_meets_itself() {
             recovered(&store, &record, Duration::from_secs(3)).await;
         }
         assert!(proxy.lost() >= 20);
+    });
+}
+
+/// The bug: where the lost answer was that the script isn't known, the call failed, and the change wasn't made. The mend:
+/// what the second try is told counts, and the text is sent.
+#[test]
+fn a_lost_word_that_the_script_is_not_known_is_no_failure() {
+    run(async {
+        let redis = Redis::start();
+        let proxy = Proxy::start(redis.address());
+        let store = open(&redis.url_at(proxy.address())).await;
+        let record = session(1, "ada");
+        proxy.lose_answers(1);
+        create(&store, &record).await;
+        assert!(is_alive(&store, &record).await && proxy.lost() == 1);
+    });
+}
+
+/// The bug: two callers who went away early, a second apart, passed for a connection that had been silent all the while; it
+/// was cut, and whoever used it had to wait. The mend: it is asked for a sign of life first.
+#[test]
+fn impatient_callers_cost_nobody_the_connection() {
+    run(async {
+        let redis = Redis::start();
+        let proxy = Proxy::start(redis.address());
+        let store = open(&redis.url_at(proxy.address())).await;
+        let record = session(1, "ada");
+        create(&store, &record).await;
+        proxy.delay(Duration::from_millis(20));
+        for _ in 0..3 {
+            let early = tokio::time::timeout(Duration::from_millis(5), store.load(record.id, T0)).await;
+            assert!(early.is_err(), "it was to be given up");
+            tokio::time::sleep(Duration::from_millis(1_100)).await;
+        }
+        assert_eq!((store.seen().reconnections, proxy.connections()), (0, 1));
+        assert!(is_alive(&store, &record).await);
     });
 }

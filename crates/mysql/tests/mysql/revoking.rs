@@ -1,0 +1,83 @@
+//! The end of all of a subject's sessions, however many, and whatever a clock says.
+
+use std::{sync::Arc, time::Duration};
+
+use cloakroom::{
+    Data, Lifetime, Record, SessionId, Subject, Timestamp, Version,
+    store::{Authority, EndReason, Loaded, Revocation, Revoke as _, Store as _, Times, Written},
+};
+use cloakroom_core::Secret;
+use cloakroom_mysql::MySqlStore;
+
+use crate::fixture::Database;
+
+pub(crate) const T0: Timestamp = Timestamp::from_millis(1_767_225_845_678);
+
+pub(crate) fn session(n: u64) -> Record {
+    let mut bytes = [7; 16];
+    bytes[..8].copy_from_slice(&n.to_be_bytes());
+    let id = SessionId::from_bytes(bytes);
+    Record {
+        id,
+        version: Version::from_write_id(n + 1),
+        subject: Some(ada()),
+        authority: Authority::new(Secret::from_bytes([7; 16]).verifier(&id)),
+        times: Times::start(Lifetime::default(), T0, T0),
+        client: None,
+        data: Data::from_json(&format!(r#"{{"n":{n}}}"#)).unwrap(),
+    }
+}
+
+pub(crate) fn later(seconds: u64) -> Timestamp {
+    T0 + Duration::from_secs(seconds)
+}
+
+fn ada() -> Subject {
+    Subject::new("ada").unwrap()
+}
+
+fn revocation(except: Option<SessionId>) -> Revocation {
+    let (version, tombstones_expire) = (Version::from_write_id(1 << 40), later(10_000));
+    Revocation { at: T0, except, reason: EndReason::Revoked, version, tombstones_expire }
+}
+
+pub(crate) async fn create(store: &MySqlStore, record: &Record) {
+    assert_eq!(store.create(Arc::new(record.clone()), T0).await.unwrap(), Written::Stored);
+}
+
+/// The bug: logging out everywhere passed over a session whose time was over by the revoker's clock; a touch with an
+/// earlier time came after it, and the session lived on. The mend: it ends, and isn't reported.
+#[tokio::test]
+async fn what_has_expired_by_the_revokers_clock_ends_too() {
+    let store = Database::new().store().await;
+    let record = session(1);
+    create(&store, &record).await;
+    let ended = store.end_subject(&ada(), revocation(None), later(1_801)).await.unwrap();
+    assert_eq!(ended, Some(Vec::new()));
+    assert_eq!(store.touch(record.id, later(1_799), later(1_799)).await.unwrap(), Written::Gone);
+    assert!(matches!(store.load(record.id, later(1_799)).await.unwrap(), Loaded::Absent));
+}
+
+/// The bug: each session was ended by a statement of its own, in turn, so that a robot's ten thousand took longer than any
+/// deadline, each time anew. The mend: a page at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_sessions_of_one_subject_end_within_the_deadline() {
+    let database = Database::new();
+    let store = database.store().await;
+    create(&store, &session(0)).await;
+    let mut db = database.admin().await;
+    // As many others like it.
+    let copy = "INSERT INTO cloakroom_session (id, version, subject, created_ms, started_ms, active_ms, end_ms, idle_s, \
+                epoch, authority, data) SELECT CONCAT(UNHEX(LPAD(HEX(seq), 16, '0')), REPEAT(CHAR(7), 8)), version, \
+                subject, created_ms, started_ms, active_ms, end_ms, idle_s, epoch, authority, data FROM \
+                cloakroom_session, seq_1_to_9999";
+    mysql_async::prelude::Queryable::query_drop(&mut db, copy).await.unwrap();
+    let spared = session(77).id;
+    let begun = std::time::Instant::now();
+    let ended = store.end_subject(&ada(), revocation(Some(spared)), T0).await.unwrap().unwrap();
+    println!("ten thousand sessions ended in {:?}", begun.elapsed());
+    assert!(ended.len() == 9_999 && !ended.contains(&spared), "{}", ended.len());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(matches!(store.load(spared, T0).await.unwrap(), Loaded::Found(_)));
+    assert!(matches!(store.load(session(9_000).id, T0).await.unwrap(), Loaded::Ended(_)));
+}
