@@ -121,7 +121,11 @@ async fn listen(news: Weak<News>) {
 async fn is_heard(client: &Client, news: &Weak<News>) -> bool {
     let Some(news) = news.upgrade() else { return false };
     let trial = format!("LISTEN {CHANNEL}; NOTIFY {CHANNEL}, '{TRIAL}'");
-    let heard = async { client.batch_execute(&trial).await.is_ok().then_some(news.tried.notified().await) };
+    let heard = async {
+        client.batch_execute(&trial).await.ok()?;
+        news.tried.notified().await;
+        Some(())
+    };
     let is_heard = timeout(TRIAL_MAX, heard).await.is_ok_and(|heard| heard.is_some());
     if !is_heard {
         tracing::debug!(target: "cloakroom", "PostgreSQL tells nothing here: revocations are asked for instead");

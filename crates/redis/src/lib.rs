@@ -42,6 +42,7 @@
 //!   +pttl +pexpire +zadd +zrangebylex +zrem +time +ping +info +client|setinfo
 //! ```
 //!
+//! For the revocation list of sealed sessions to be told of, and not asked for, also `+publish +subscribe &shop:changed`.
 //! On a cluster also `+cluster|slots +cluster|nodes`; with Sentinel `+role`.
 //!
 //! # Memory
@@ -58,6 +59,7 @@ mod failure;
 mod index;
 mod keys;
 mod link;
+mod news;
 mod parts;
 mod renewal;
 mod scripts;
@@ -70,7 +72,7 @@ use std::{fmt, sync::Arc};
 
 use cloakroom::{
     Error, Record, SessionId, Subject, Timestamp, Version,
-    store::{Answer, Finding, Index, Loaded, Revocation, Revoke, Store, Summary, Tombstone, Written},
+    store::{Answer, Finding, Index, Loaded, Revocation, Revoke, Store, Summary, Tombstone, Watch, Written},
 };
 use redis::Value;
 
@@ -81,6 +83,7 @@ use crate::{
     failure::Failure,
     keys::Keys,
     link::Link,
+    news::News,
     scripts::{CREATE, Call, END, ENTER, Lua, REPLACE, TOUCH},
     value::{KEPT_AFTER, TTL_MAX_MS, ttl_ms},
 };
@@ -89,6 +92,7 @@ use crate::{
 pub struct RedisStore {
     link: Link,
     keys: Keys,
+    news: Arc<News>,
 }
 
 /// How long an index entry is good for, whose record isn't written yet. Far longer than a call may take.
@@ -104,7 +108,7 @@ impl RedisStore {
         let address = Address::parse(url)?;
         let keys = Keys::new(&address.prefix);
         match server::open(address.clone()).await {
-            Ok(link) => Ok(Self { link, keys }),
+            Ok(link) => Ok(Self { news: News::new(link.clone(), &address.prefix), link, keys }),
             // The client keeps to itself which of the two it is.
             Err(failure) if failure.is_login_refused() && address.has_password_alone() => {
                 let failure = match server::open(address.without_login()).await {
@@ -157,6 +161,19 @@ impl RedisStore {
             }
             _ => Err(self.strange()),
         }
+    }
+
+    /// The answer to a change, and news of it once it is stored.
+    async fn told(
+        &self,
+        id: SessionId,
+        change: impl Future<Output = Result<Written, Error>>,
+    ) -> Result<Written, Error> {
+        let written = change.await?;
+        if written == Written::Stored {
+            self.news.tell(id);
+        }
+        Ok(written)
     }
 
     async fn create_one(&self, record: Arc<Record>, now: Timestamp) -> Result<Written, Error> {
@@ -284,11 +301,11 @@ impl Store for RedisStore {
     }
 
     fn create(&self, record: Arc<Record>, now: Timestamp) -> Answer<'_, Written> {
-        Answer::later(self.create_one(record, now))
+        Answer::later(self.told(record.id, self.create_one(record, now)))
     }
 
     fn replace(&self, record: Arc<Record>, expected: Version, now: Timestamp) -> Answer<'_, Written> {
-        Answer::later(self.replace_one(record, expected, now))
+        Answer::later(self.told(record.id, self.replace_one(record, expected, now)))
     }
 
     fn touch(&self, id: SessionId, active: Timestamp, now: Timestamp) -> Answer<'_, Written> {
@@ -303,6 +320,10 @@ impl Store for RedisStore {
         Some(self)
     }
 
+    fn watch(&self, id: SessionId) -> Option<Watch> {
+        self.news.watch(id)
+    }
+
     fn diagnose(&self, now: Timestamp) -> Answer<'_, Vec<Finding>> {
         Answer::later(self.examine(now))
     }
@@ -314,6 +335,7 @@ impl Store for RedisStore {
 
     fn close(&self) -> Answer<'_, ()> {
         Answer::later(async {
+            self.news.close();
             self.link.close().await;
             Ok(())
         })

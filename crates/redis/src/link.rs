@@ -114,6 +114,11 @@ impl Link {
         matches!(self.0.address.servers, Servers::Cluster(_))
     }
 
+    /// The masters, as far as they are known: of a cluster, or the one that the sentinels name.
+    pub(crate) fn masters(&self) -> BTreeSet<Endpoint> {
+        self.0.known().0
+    }
+
     /// Runs a script: by its hash, and by its text on a server that doesn't know it, such as one that was restarted.
     pub(crate) async fn script(&self, lua: &Lua, call: &Call<'_>) -> Result<Answer, Failure> {
         let mut lost = None;

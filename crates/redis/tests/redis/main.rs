@@ -9,6 +9,7 @@ mod fake;
 mod fixture;
 mod healing;
 mod lifetimes;
+mod news;
 mod opening;
 mod redirected;
 mod revoking;
