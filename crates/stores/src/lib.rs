@@ -14,7 +14,15 @@
 //! key ring, which `cloakroom keys new` makes; without it, the ring is in the environment variable `CLOAKROOM_KEYS`.
 //! `revocations` comes last, and is another store's URL, whole: there logouts are noted, for all nodes. With
 //! `revocations=none`, nothing can be taken back that was handed out: logout deletes the browser's cookie, and a copy of
-//! it stays good until it expires.
+//! it stays good until it expires. Before it may stand:
+//!
+//! | option | meaning | default |
+//! |---|---|---|
+//! | `rotate_days` | how often the key ring in the file gets a new primary key; 0: somebody else rotates it | 30 |
+//! | `follow_s` | how often that file is looked at | 5 |
+//! | `cookies` | over how many cookies a session may be cut, up to 4 | 1 |
+//! | `compressed` | whether sessions are compressed, and padded | false |
+//! | `list` | the list's name, where several applications share its store | `default` |
 //!
 //! Which kinds of storage are compiled in is a matter of this crate's features; `memory:` always is.
 

@@ -1,10 +1,10 @@
-//! `sealed:?keys=FILE&follow_s=SECONDS&list=NAME&revocations=URL`.
+//! `sealed:?keys=FILE&rotate_days=30&follow_s=SECONDS&cookies=1&compressed=false&list=NAME&revocations=URL`.
 
 use std::{path::PathBuf, time::Duration};
 
 use cloakroom::{
     Error,
-    keyring::{LiveRing, RingFile},
+    keyring::{LiveRing, RingFile, Schedule},
     store::{Answer, Store},
 };
 use cloakroom_sealed::{ListSettings, SealedSessions};
@@ -13,6 +13,10 @@ use crate::StoreUrl;
 
 /// How often the file of a ring is looked at, unless it is said: well under the time for which a key is published before it is used.
 const FOLLOW_PERIOD: Duration = Duration::from_secs(5);
+
+/// A key that retired is kept for as long: browsers keep no cookie longer (RFC 6265bis, section 5.5).
+const LIFETIME_MAX: Duration = Duration::from_secs(400 * DAY_S);
+const DAY_S: u64 = 86_400;
 
 /// Holds the ring, where no file is named.
 const VARIABLE: &str = "CLOAKROOM_KEYS";
@@ -29,7 +33,10 @@ pub(crate) fn open(url: &str) -> Answer<'_, Box<dyn Store>> {
             None => LiveRing::from_environment(VARIABLE)?,
         };
         ring.follow(options.follow_period);
-        let sealed = match options.revocations {
+        if let Some(schedule) = options.schedule {
+            ring.rotate(schedule);
+        }
+        let mut sealed = match options.revocations {
             Some(url) => {
                 let list = Box::pin(url.open()).await?;
                 let standard = ListSettings::default();
@@ -38,7 +45,10 @@ pub(crate) fn open(url: &str) -> Answer<'_, Box<dyn Store>> {
             }
             None => SealedSessions::insecure_without_revocation(ring),
         };
-        Ok(Box::new(sealed) as _)
+        if options.is_compressed {
+            sealed = sealed.compressed();
+        }
+        Ok(Box::new(sealed.split_over(options.cookies_max)) as _)
     })
 }
 
@@ -47,6 +57,10 @@ pub(crate) fn open(url: &str) -> Answer<'_, Box<dyn Store>> {
 struct Options {
     keys: Option<PathBuf>,
     follow_period: Duration,
+    /// None: somebody else rotates the keys.
+    schedule: Option<Schedule>,
+    cookies_max: usize,
+    is_compressed: bool,
     /// The name of the list, among several in one store.
     list: Option<String>,
     /// None: nothing can be taken back, and that was asked for.
@@ -70,7 +84,8 @@ impl Options {
                  can't be taken back will do",
             ));
         };
-        let (mut keys, mut name, mut follow_period) = (None, None, FOLLOW_PERIOD);
+        let (mut keys, mut name, mut follow_period, mut days) = (None, None, FOLLOW_PERIOD, None);
+        let (mut cookies_max, mut is_compressed) = (1, false);
         for option in before.split('&').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
                 Some(("keys", path)) if !path.is_empty() && keys.is_none() => {
@@ -78,10 +93,14 @@ impl Options {
                 }
                 Some(("list", list)) if !list.is_empty() && name.is_none() => name = Some(list.to_owned()),
                 Some(("follow_s", text)) => follow_period = seconds(text)?,
+                Some(("rotate_days", text)) => days = Some(text),
+                Some(("cookies", text)) => cookies_max = count(text)?,
+                Some(("compressed", "true")) => is_compressed = true,
+                Some(("compressed", "false")) => is_compressed = false,
                 _ => {
                     return Err(Error::invalid(
-                        "a sealed URL has the options `keys=FILE`, `follow_s=SECONDS` and `list=NAME`, and behind them \
-                         `revocations=URL`",
+                        "a sealed URL has the options `keys=FILE`, `rotate_days=DAYS`, `follow_s=SECONDS`, `cookies=1` to \
+                         4, `compressed=true` and `list=NAME`, and behind them `revocations=URL`",
                     ));
                 }
             }
@@ -90,8 +109,33 @@ impl Options {
             return Err(Error::invalid("revocations of sealed sessions are kept in a store, not in cookies"));
         }
         let revocations = if list == "none" { None } else { Some(StoreUrl::parse(list)?) };
-        Ok(Self { keys, follow_period, list: name, revocations })
+        let schedule = schedule(days, keys.is_some())?;
+        Ok(Self { keys, follow_period, schedule, cookies_max, is_compressed, list: name, revocations })
     }
+}
+
+/// Thirty days, unless it is said; never, for a ring that can't be written to from here.
+fn schedule(days: Option<&str>, is_in_a_file: bool) -> Result<Option<Schedule>, Error> {
+    let days = match days {
+        Some("0") => return Ok(None),
+        None if !is_in_a_file => return Ok(None),
+        Some(_) if !is_in_a_file => {
+            return Err(Error::invalid("`rotate_days` is for a key ring in a file: name it with `keys=FILE`"));
+        }
+        None => 30,
+        Some(text) => text.parse().ok().filter(|days| (15..=3_650).contains(days)).ok_or_else(|| {
+            Error::invalid("`rotate_days`, the time from one key to the next, lies between 15 and 3650, or is 0 for never")
+        })?,
+    };
+    let every = Duration::from_secs(days * DAY_S);
+    Ok(Some(Schedule::new(every, Schedule::PUBLISH_DELAY_DEFAULT, LIFETIME_MAX)?))
+}
+
+fn count(text: &str) -> Result<usize, Error> {
+    let count = text.parse().ok().filter(|count| (1..=4).contains(count));
+    count.ok_or_else(|| {
+        Error::invalid("`cookies`, over how many cookies a session may be cut, lies between 1 and 4")
+    })
 }
 
 fn seconds(text: &str) -> Result<Duration, Error> {
@@ -115,6 +159,10 @@ mod tests {
             "sealed:?keys=a&keys=b&revocations=none",
             "sealed:?x=y&revocations=none",
             "sealed:?follow_s=0&revocations=none",
+            "sealed:?keys=k&rotate_days=1&revocations=none",
+            "sealed:?rotate_days=30&revocations=none",
+            "sealed:?cookies=5&revocations=none",
+            "sealed:?compressed=yes&revocations=none",
         ] {
             assert!(check(url).unwrap_err().is_invalid(), "{url}");
         }
@@ -127,6 +175,14 @@ mod tests {
         let options = Options::parse("sealed:?keys=/etc/k&list=shop&revocations=sqlite:a&b?c").unwrap();
         assert_eq!((options.keys, options.list.as_deref()), (Some(PathBuf::from("/etc/k")), Some("shop")));
         assert_eq!(options.revocations.unwrap().to_string(), "sqlite:a&b?c");
-        assert!(Options::parse("sealed:?revocations=none").unwrap().revocations.is_none());
+        let days =
+            |url| Options::parse(url).unwrap().schedule.map(|schedule| schedule.every().as_secs() / DAY_S);
+        assert_eq!(days("sealed:?keys=k&revocations=none"), Some(30));
+        assert_eq!(days("sealed:?keys=k&rotate_days=15&revocations=none"), Some(15));
+        assert_eq!(days("sealed:?keys=k&rotate_days=0&revocations=none"), None);
+        assert_eq!(days("sealed:?revocations=none"), None);
+        let options = Options::parse("sealed:?cookies=2&compressed=true&revocations=none").unwrap();
+        assert_eq!((options.cookies_max, options.is_compressed), (2, true));
+        assert!(options.revocations.is_none());
     }
 }
