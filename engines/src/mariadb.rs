@@ -49,6 +49,7 @@ impl MariaDb {
         fs::write(&first, logins).expect("the folder is ours");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let process = Start::new(program("mariadbd"), folder.path().join("log"))
+            .leaving_behind(folder.path())
             .args(["--no-defaults", "--user=root", "--bind-address=127.0.0.1", "--max-connections=1000"])
             .args(["--skip-name-resolve", "--innodb-buffer-pool-size=64M", "--performance-schema=OFF"])
             .arg(format!("--port={}", address.port()))

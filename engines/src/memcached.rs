@@ -22,6 +22,7 @@ impl Memcached {
         let folder = Folder::new("memcached");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let process = Start::new(program("memcached"), folder.path().join("log"))
+            .leaving_behind(folder.path())
             // Run by root, it asks for the user to be.
             .args(["-u", "root", "-l", "127.0.0.1", "-U", "0", "-m", "64", "-p"])
             .arg(address.port().to_string())

@@ -157,6 +157,7 @@ impl Node {
     fn start<F: Flavour>(port: u16, arguments: &[&str]) -> Self {
         let folder = Folder::new(F::NAME);
         let process = Start::new(F::program(), folder.path().join("log"))
+            .leaving_behind(folder.path())
             .args(["--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0"])
             .args(["--port", &port.to_string()])
             .arg("--dir")

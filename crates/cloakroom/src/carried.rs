@@ -73,12 +73,14 @@ impl Shared {
 
     /// For a handle that goes on after its response's head: whether the session it began with is still honoured.
     pub(crate) fn recheck_carried(&self, carrier: &dyn Carrier) -> Result<(), Error> {
-        let mut state = self.state.lock();
+        let (mut state, now) = (self.state.lock(), self.engine.now());
         if let Standing::Held { record, .. } = &state.claim.standing {
-            let honour = carrier.honour(record, state.stamp, self.engine.now())?;
+            // Of a cookie that has expired, the list forgets what it said.
+            let honour =
+                if record.is_alive(now) { carrier.honour(record, state.stamp, now)? } else { Honour::Absent };
             state.claim.standing = self.stands(Arc::clone(record), honour);
         }
-        state.loaded_at = self.engine.now();
+        state.loaded_at = now;
         Ok(())
     }
 
@@ -207,8 +209,12 @@ impl Carrying {
     /// The same session in a new cookie, which notes activity. Not over one with changes that this request didn't see.
     fn touch(&mut self, carrier: &dyn Carrier) -> Result<Next, Error> {
         let Some(began) = self.began.clone() else { return Ok(Next::Done(Outcome::unchanged())) };
-        // One that was issued in the very millisecond may have come before: then who fades is led on, who doesn't waits.
-        let since = self.arrived + Duration::from_millis(self.is_fading.into());
+        // One that was issued a moment before this request arrived may not have reached the browser when it was sent. If it
+        // never does, a later request notes activity. Who fades can't wait, but for one issued in this very millisecond.
+        let way_out = if self.is_fading { Duration::ZERO } else { self.engine.policy.grace / 4 };
+        let way_out_ms = u64::try_from(way_out.as_millis()).unwrap_or(u64::MAX);
+        let since = Timestamp::from_millis(self.arrived.as_millis().saturating_sub(way_out_ms));
+        let since = since + Duration::from_millis(self.is_fading.into());
         if carrier.is_overtaken(began.id, self.stamp, since) || !self.is_honoured(carrier, &began)? {
             return Ok(Next::Done(Outcome::unchanged()));
         }
@@ -237,7 +243,9 @@ impl Carrying {
             return Ok(Next::Done(outcome));
         }
         carrier.check(&record, self.stamp)?;
-        let from = (!self.is_login).then(|| self.now + self.engine.policy.grace);
+        // A cookie that fades would take its longer idle timeout along, and an end is remembered only for the shorter one.
+        let shortens = record.times.idle_s < began.times.idle_s;
+        let from = (!self.is_login && !shortens).then(|| self.now + self.engine.policy.grace);
         let record = Arc::new(record);
         let change = Change::Move { from, record: Arc::clone(&record), arrived: self.arrived };
         Ok(Next::Cut(Cut { session: began, stamp: self.stamp, change }, Then::Issue(record)))

@@ -19,7 +19,7 @@ impl Work {
             let refusal = match self.last_revocation(revoke, subject).await {
                 Ok(Some(revocation)) if self.is_withdrawn(record.id, &revocation) => Some(Error::lost()),
                 Ok(_) if self.intent.last().ends_others => {
-                    self.engine.end_subject(subject, Some(record.id)).await.err()
+                    self.engine.note_end(subject, Some(record.id)).await.err()
                 }
                 Ok(_) => None,
                 Err(error) => Some(error),

@@ -143,8 +143,11 @@ impl Exchange {
             Ok(session) => session,
             Err(_) => {
                 let mut state = self.shared.state.lock();
-                state.claim.standing = Standing::Degraded;
-                self.shared.ask(&mut state);
+                // Somebody else's load of the same session may have succeeded meanwhile.
+                if !state.is_loaded() {
+                    state.claim.standing = Standing::Degraded;
+                    self.shared.ask(&mut state);
+                }
                 drop(state);
                 Session::new(Arc::clone(&self.shared))
             }

@@ -181,6 +181,10 @@ impl Shared {
             let (deadline, kind) = (self.engine.deadline, self.engine.store.kind());
             let looking = within(deadline, kind, self.look_up(&mut claim, token, now));
             looking.await.inspect_err(|error| self.engine.tell_failure(error))?;
+            // Whoever held a session holds one that ended, however long ago that was.
+            if matches!(claim.standing, Standing::Absent) {
+                claim.standing = Standing::Ended;
+            }
         }
         let mut state = self.state.lock();
         if state.intent.is_empty() {

@@ -114,6 +114,17 @@ impl Engine {
         subject: &Subject,
         except: Option<SessionId>,
     ) -> Result<Option<Vec<SessionId>>, Error> {
+        let (ended, at) = self.note_end(subject, except).await?;
+        self.wait_until_later_than(at + self.policy.clock_skew_max).await;
+        Ok(ended)
+    }
+
+    /// As [`Engine::end_subject`], at once, and when it was: a login elsewhere within the clocks' difference is withdrawn.
+    pub(crate) async fn note_end(
+        &self,
+        subject: &Subject,
+        except: Option<SessionId>,
+    ) -> Result<(Option<Vec<SessionId>>, Timestamp), Error> {
         let now = self.now();
         let revocation = Revocation {
             at: now,
@@ -131,8 +142,7 @@ impl Engine {
             }
             None => self.tell(EventKind::Ended(EndReason::Revoked), None, Some(subject)),
         }
-        self.wait_until_later_than(now + self.policy.clock_skew_max).await;
-        Ok(ended)
+        Ok((ended, now))
     }
 
     /// A login that arrived, by the clock that arrivals are noted with, when the revocation was made is withdrawn. One

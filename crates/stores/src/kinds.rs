@@ -145,7 +145,7 @@ const SEALED_IF_BUILT: Option<Driver> = None;
 const SEALED_IF_BUILT: Option<Driver> = Some(Driver {
     check: crate::sealed::check,
     open: crate::sealed::open,
-    inspect: crate::sealed::open,
+    inspect: crate::sealed::inspect,
     migrations: NO_MIGRATIONS,
 });
 

@@ -26,30 +26,38 @@ pub(crate) fn check(url: &str) -> Result<(), Error> {
 }
 
 pub(crate) fn open(url: &str) -> Answer<'_, Box<dyn Store>> {
-    Answer::later(async move {
-        let options = Options::parse(url)?;
-        let ring = match options.keys {
-            Some(path) => LiveRing::open(RingFile::new(path)).await?,
-            None => LiveRing::from_environment(VARIABLE)?,
-        };
-        ring.follow(options.follow_period);
-        if let Some(schedule) = options.schedule {
-            ring.rotate(schedule);
+    Answer::later(open_or_inspect(url, false))
+}
+
+/// To look at it: no keys are rotated, and no tables made.
+pub(crate) fn inspect(url: &str) -> Answer<'_, Box<dyn Store>> {
+    Answer::later(open_or_inspect(url, true))
+}
+
+async fn open_or_inspect(url: &str, is_looking: bool) -> Result<Box<dyn Store>, Error> {
+    let options = Options::parse(url)?;
+    let ring = match options.keys {
+        Some(path) => LiveRing::open(RingFile::new(path)).await?,
+        None => LiveRing::from_environment(VARIABLE)?,
+    };
+    ring.follow(options.follow_period);
+    if let Some(schedule) = options.schedule.filter(|_| !is_looking) {
+        ring.rotate(schedule);
+    }
+    let mut sealed = match options.revocations {
+        Some(url) => {
+            let list = Box::pin(async { if is_looking { url.inspect().await } else { url.open().await } });
+            let list = list.await?;
+            let standard = ListSettings::default();
+            let name = options.list.map_or(standard.name, Into::into);
+            SealedSessions::with_list(ring, list, ListSettings { name, ..standard }).await?
         }
-        let mut sealed = match options.revocations {
-            Some(url) => {
-                let list = Box::pin(url.open()).await?;
-                let standard = ListSettings::default();
-                let name = options.list.map_or(standard.name, Into::into);
-                SealedSessions::with_list(ring, list, ListSettings { name, ..standard }).await?
-            }
-            None => SealedSessions::insecure_without_revocation(ring),
-        };
-        if options.is_compressed {
-            sealed = sealed.compressed();
-        }
-        Ok(Box::new(sealed.split_over(options.cookies_max)) as _)
-    })
+        None => SealedSessions::insecure_without_revocation(ring),
+    };
+    if options.is_compressed {
+        sealed = sealed.compressed();
+    }
+    Ok(Box::new(sealed.split_over(options.cookies_max)) as _)
 }
 
 /// What a URL says.

@@ -197,8 +197,13 @@ fn wait_until(what: &str, holds: impl Fn() -> bool) {
     panic!("waited in vain until {what}");
 }
 
-/// Starts the driver on a port that it chooses, and answers its address.
+/// Starts the driver on a port that it chooses, and answers its address. It gives up if the port it chose on one kind of
+/// address is taken on the other.
 fn start_driver(binary: &str) -> (Child, String) {
+    (0..5).find_map(|_| try_to_start(binary)).unwrap_or_else(|| panic!("{binary} ended without listening"))
+}
+
+fn try_to_start(binary: &str) -> Option<(Child, String)> {
     let started = Command::new(binary).arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
     let mut driver = started.unwrap_or_else(|error| panic!("{binary} can't be started: {error}"));
     let mut lines = BufReader::new(driver.stdout.take().expect("its output is piped"));
@@ -206,13 +211,16 @@ fn start_driver(binary: &str) -> (Child, String) {
     while !line.contains("started successfully on port") {
         line.clear();
         let count = lines.read_line(&mut line).expect("its output can be read");
-        assert!(count > 0, "{binary} ended without listening");
+        if count == 0 {
+            let _ = driver.wait();
+            return None;
+        }
     }
     let digits = line.trim_end().trim_end_matches('.').rsplit(' ').next().expect("a port");
     let address = format!("127.0.0.1:{digits}");
     // What it says later must not fill the pipe.
     thread::spawn(move || lines.read_to_end(&mut Vec::new()));
-    (driver, address)
+    Some((driver, address))
 }
 
 fn capabilities(binary: &str, profile: &std::path::Path) -> Value {
