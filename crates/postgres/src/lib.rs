@@ -126,8 +126,8 @@ impl PostgresStore {
     /// [`Error::is_invalid`] for a URL that can't work, a refused login, a database that isn't there, missing rights or
     /// tables of a newer version; [`Error::is_unavailable`] if the server can't be reached.
     pub async fn connect(url: &str) -> Result<Self, Error> {
-        let Address { config, tls, connections, migrates, prepares, shown } = Address::parse(url)?;
-        let connector = Arc::new(Connector::new(config, tls, prepares));
+        let Address { configs, tls, connections, migrates, prepares, shown } = Address::parse(url)?;
+        let connector = Arc::new(Connector::new(configs, tls, prepares));
         let (client, _) = connector.client().await.map_err(|refusal| Failure::from(refusal).at_start())?;
         schema::prepare(&client, migrates).await.map_err(Failure::at_start)?;
         drop(client);
