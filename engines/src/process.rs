@@ -27,7 +27,9 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// Starts the engine beside itself, tells its process id, and waits for the pipe that the test holds to close: that
 /// happens however the test ends, and then the engine ends too. If the test said nothing before, it wasn't there to tidy up.
-const GUARD: &str = r#""$@" >>"$0" 2>&1 </dev/null & echo $!; exec >/dev/null; word=$(cat); kill -KILL $! 2>&-; wait
+/// Its children are killed with it: if the test had stopped them, they wouldn't notice.
+const GUARD: &str = r#""$@" >>"$0" 2>&1 </dev/null & echo $!; exec >/dev/null; word=$(cat)
+children=$(cat /proc/$!/task/$!/children 2>&-); kill -KILL $! $children 2>&-; wait
 if [ -z "$word" ] && [ -n "$CLOAKROOM_LEFT_BEHIND" ]; then
     rm -rf "$CLOAKROOM_LEFT_BEHIND" || { sleep 2; rm -rf "$CLOAKROOM_LEFT_BEHIND"; }
 fi"#;
@@ -148,10 +150,12 @@ impl Process {
         }
     }
 
-    /// The parent first, so that it starts nothing meanwhile.
+    /// The parent first, so that it starts nothing meanwhile. Who its children are is asked before, too: those of one that
+    /// was killed are another's, and if they were stopped they would stay for ever.
     fn signal_all(&self, signal: &str) {
+        let before = descendants(self.pid);
         self.signal(signal, self.pid);
-        for child in descendants(self.pid) {
+        for child in before.into_iter().chain(descendants(self.pid)) {
             self.signal(signal, child);
         }
     }
@@ -220,4 +224,36 @@ fn of_postgres() -> Vec<PathBuf> {
     let number = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u32>().ok();
     folders.sort_by_key(|folder| Reverse(number(folder)));
     folders.into_iter().map(|folder| folder.join("bin")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bug: children were looked for after their parent was killed, when they were another's; those that had been
+    /// stopped stayed for ever.
+    #[test]
+    fn stopped_children_are_killed_with_their_parent() {
+        let log = env::temp_dir().join(format!("cloakroom-children-{}", std::process::id()));
+        let start = Start::new("sh", &log).args(["-c", "sleep 1000 & sleep 1000 & wait"]);
+        let mut process = start.spawn(|| true);
+        let children = loop {
+            let children = descendants(process.pid());
+            if children.len() == 2 {
+                break children;
+            }
+            thread::sleep(POLL);
+        };
+        process.hang();
+        process.kill();
+        let begun = Instant::now();
+        // One that nobody has waited for yet is still in `/proc`, without its arguments.
+        let is_left =
+            |child: &u32| fs::read(format!("/proc/{child}/cmdline")).is_ok_and(|line| !line.is_empty());
+        while children.iter().any(is_left) {
+            assert!(begun.elapsed() < READY_MAX, "{children:?} stay");
+            thread::sleep(POLL);
+        }
+        let _ = fs::remove_file(log);
+    }
 }

@@ -6,14 +6,15 @@ use cloakroom::Error;
 use percent_encoding::percent_decode_str;
 use tokio_postgres::{
     Config,
-    config::{SslMode, TargetSessionAttrs},
+    config::{Host, SslMode, TargetSessionAttrs},
 };
 
 use crate::tls::{self, Tls, Trust};
 
 /// What a URL says.
 pub(crate) struct Address {
-    pub(crate) config: Config,
+    /// One for each host.
+    pub(crate) configs: Vec<Config>,
     pub(crate) tls: Option<Tls>,
     pub(crate) connections: usize,
     pub(crate) migrates: bool,
@@ -29,6 +30,8 @@ const PORT: u16 = 5432;
 
 /// What is sent and not acknowledged for so long went to a machine that is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// For each of a name's addresses, so that those after one that leads nowhere are come to.
+const ADDRESS_MAX: Duration = Duration::from_secs(2);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
 const FORM: &str = "write postgres://USER:PASSWORD@HOST:PORT/DATABASE";
@@ -59,13 +62,14 @@ impl Address {
             return Err(wrong("the URL names no user"));
         }
         let options = Options::parse(options)?;
+        let hosts = options.hosts(hosts)?;
+        let shown = format!("postgres://{}/{database}", shown(&hosts));
         let mut config = Config::new();
-        let shown = format!("postgres://{}/{database}", options.hosts(hosts, &mut config)?);
         config
             .user(user)
             .dbname(database)
             .application_name("cloakroom")
-            .connect_timeout(SILENCE_MAX)
+            .connect_timeout(ADDRESS_MAX)
             .tcp_user_timeout(SILENCE_MAX)
             .keepalives_idle(KEEPALIVE)
             // Of several hosts, the one that takes changes: after a failover, another than before.
@@ -73,9 +77,10 @@ impl Address {
         if !password.is_empty() {
             config.password(password);
         }
-        let tls = options.encryption(&mut config)?.as_ref().map(tls::of).transpose()?;
+        let tls = options.encryption(&hosts, &mut config)?.as_ref().map(tls::of).transpose()?;
+        let configs = hosts.into_iter().map(|host| at(&config, host)).collect();
         let Options { connections, migrates, prepares, .. } = options;
-        Ok(Self { config, tls, connections, migrates, prepares, shown })
+        Ok(Self { configs, tls, connections, migrates, prepares, shown })
     }
 }
 
@@ -121,37 +126,27 @@ impl Options {
         Ok(parsed)
     }
 
-    /// Says where the servers are, to the driver and to people.
-    fn hosts(&self, hosts: &str, config: &mut Config) -> Result<String, Error> {
+    /// Where the servers are.
+    fn hosts(&self, hosts: &str) -> Result<Vec<(Host, u16)>, Error> {
         if let Some(folder) = &self.socket {
             let port = match hosts {
                 "" => PORT,
                 hosts => host_and_port(hosts).ok_or_else(unreadable)?.1,
             };
-            config.host_path(folder).port(port);
-            return Ok(format!("{folder}:{port}"));
+            return Ok(vec![(Host::Unix(folder.into()), port)]);
         }
-        let mut shown = Vec::new();
-        for host in hosts.split(',') {
-            let (host, port) = host_and_port(host).ok_or_else(unreadable)?;
-            shown.push(if host.contains(':') {
-                format!("[{host}]:{port}")
-            } else {
-                format!("{host}:{port}")
-            });
-            config.host(host).port(port);
-        }
-        Ok(shown.join(","))
+        let read = |host| host_and_port(host).map(|(host, port)| (Host::Tcp(host), port));
+        hosts.split(',').map(|host| read(host).ok_or_else(unreadable)).collect()
     }
 
     /// On this machine nobody listens in who couldn't read the database's files as well; to any other, the safe way is
     /// what isn't said.
-    fn encryption(&self, config: &mut Config) -> Result<Option<Trust>, Error> {
-        let is_here = config.get_hosts().iter().all(|host| match host {
-            tokio_postgres::config::Host::Tcp(host) => {
+    fn encryption(&self, hosts: &[(Host, u16)], config: &mut Config) -> Result<Option<Trust>, Error> {
+        let is_here = hosts.iter().all(|(host, _)| match host {
+            Host::Tcp(host) => {
                 host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
             }
-            tokio_postgres::config::Host::Unix(_) => true,
+            Host::Unix(_) => true,
         });
         let default = if is_here && self.sslrootcert.is_none() { "disable" } else { "verify-full" };
         let (mode, trust) = match self.sslmode.as_deref().unwrap_or(default) {
@@ -171,6 +166,27 @@ impl Options {
         config.ssl_mode(mode);
         Ok(trust)
     }
+}
+
+/// As people write them.
+fn shown(hosts: &[(Host, u16)]) -> String {
+    let shown = hosts.iter().map(|(host, port)| match host {
+        Host::Tcp(host) if host.contains(':') => format!("[{host}]:{port}"),
+        Host::Tcp(host) => format!("{host}:{port}"),
+        Host::Unix(folder) => format!("{}:{port}", folder.display()),
+    });
+    shown.collect::<Vec<_>>().join(",")
+}
+
+/// The same, for this host.
+fn at(config: &Config, (host, port): (Host, u16)) -> Config {
+    let mut config = config.clone();
+    match host {
+        Host::Tcp(host) => config.host(host),
+        Host::Unix(folder) => config.host_path(folder),
+    };
+    config.port(port);
+    config
 }
 
 fn boolean(name: &str, value: &str) -> Result<bool, Error> {
@@ -208,8 +224,6 @@ fn wrong(what: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use tokio_postgres::config::Host;
-
     use super::*;
 
     #[test]
@@ -219,10 +233,13 @@ mod tests {
         let address = Address::parse(url).unwrap();
         assert_eq!((address.connections, address.migrates, address.prepares), (4, false, false));
         assert_eq!(address.shown, "postgres://[::1]:5433,127.0.0.1:5432/app");
-        let config = &address.config;
+        let [other, config] = &address.configs[..] else { panic!("two hosts") };
         assert_eq!((config.get_user(), config.get_password()), (Some("shop"), Some(&b"p@ss/"[..])));
-        assert_eq!((config.get_ports(), config.get_ssl_mode()), (&[5433, 5432][..], SslMode::Disable));
-        let socket = Address::parse("postgresql://u@:5433/db?host=/run/postgresql").unwrap().config;
+        assert_eq!((config.get_ports(), config.get_ssl_mode()), (&[5432][..], SslMode::Disable));
+        assert_eq!((other.get_ports(), other.get_hosts()), (&[5433][..], &[Host::Tcp("::1".to_owned())][..]));
+        let address = Address::parse("postgresql://u@:5433/db?host=/run/postgresql").unwrap();
+        assert_eq!(address.shown, "postgres:///run/postgresql:5433/db");
+        let socket = &address.configs[0];
         assert!(matches!(&socket.get_hosts()[0], Host::Unix(path) if path.ends_with("run/postgresql")));
         assert_eq!(socket.get_ports(), [5433]);
     }
@@ -257,7 +274,7 @@ mod tests {
 
     #[test]
     fn to_other_machines_connections_are_encrypted_unless_it_is_said_otherwise() {
-        let mode = |url: &str| Address::parse(url).map(|address| address.config.get_ssl_mode());
+        let mode = |url: &str| Address::parse(url).map(|address| address.configs[0].get_ssl_mode());
         assert_eq!(mode("postgres://u@db.example/d?sslmode=disable").unwrap(), SslMode::Disable);
         assert_eq!(mode("postgres://u@127.0.0.2/d").unwrap(), SslMode::Disable);
         for url in ["postgres://u@db.example/d", "postgres://u@127.0.0.1,db.example/d?sslmode=require"] {

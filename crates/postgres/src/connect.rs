@@ -4,14 +4,14 @@ use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use tokio::{
     task::{AbortHandle, JoinHandle},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -24,7 +24,9 @@ use crate::{
 
 /// Makes connections.
 pub(crate) struct Connector {
-    config: Config,
+    /// One for each host.
+    configs: Vec<Config>,
+    answered_last: AtomicUsize,
     tls: Option<Tls>,
     /// Whether to prepare statements, where they can be.
     prepares: bool,
@@ -35,8 +37,9 @@ pub(crate) struct Connector {
 pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 impl Connector {
-    pub(crate) fn new(config: Config, tls: Option<Tls>, prepares: bool) -> Self {
-        Self { config, tls, prepares, can_prepare: Arc::default() }
+    pub(crate) fn new(configs: Vec<Config>, tls: Option<Tls>, prepares: bool) -> Self {
+        let (answered_last, can_prepare) = (AtomicUsize::new(0), Arc::default());
+        Self { configs, answered_last, tls, prepares, can_prepare }
     }
 
     /// Whether statements are prepared once for each connection.
@@ -55,39 +58,46 @@ impl Connector {
 
     /// A connection for one use, which ends with it.
     pub(crate) async fn client(&self) -> Result<(Client, AbortHandle), Refusal> {
-        timeout(CONNECT_MAX, self.log_in()).await.unwrap_or_else(|_| Err(Refusal::late()))
+        let (client, driver) = self.listener(Weak::new()).await?;
+        Ok((client, driver.abort_handle()))
     }
 
     /// A connection over which news come, and what ends when it does.
+    ///
+    /// The host that answered last is asked first, and each has an equal share of the time that is left: one that takes
+    /// connections and says nothing doesn't keep the next from being asked.
     pub(crate) async fn listener(&self, news: Weak<News>) -> Result<(Client, JoinHandle<()>), Refusal> {
-        let connecting = async {
-            Ok(match &self.tls {
-                Some(tls) => {
-                    let (client, connection) = self.config.connect(tls.maker()).await?;
-                    (client, tokio::spawn(drive(connection, news)))
+        let deadline = Instant::now() + CONNECT_MAX;
+        let (count, first) = (self.configs.len(), self.answered_last.load(Ordering::Relaxed));
+        let mut refused = Refusal::late();
+        for asked in 0..count {
+            let host = (first + asked) % count;
+            let left = u32::try_from(count - asked).unwrap_or(u32::MAX);
+            let share = deadline.saturating_duration_since(Instant::now()) / left;
+            let logged_in = timeout(share, self.log_in(&self.configs[host], news.clone())).await;
+            match logged_in.unwrap_or_else(|_| Err(Refusal::late())) {
+                Ok(made) => {
+                    self.answered_last.store(host, Ordering::Relaxed);
+                    return Ok(made);
                 }
-                None => {
-                    let (client, connection) = self.config.connect(NoTls).await?;
-                    (client, tokio::spawn(drive(connection, news)))
-                }
-            })
-        };
-        timeout(CONNECT_MAX, connecting).await.unwrap_or_else(|_| Err(Refusal::late()))
+                Err(refusal) => refused = refusal,
+            }
+        }
+        Err(refused)
     }
 
-    async fn log_in(&self) -> Result<(Client, AbortHandle), Refusal> {
-        // How it ends is told to those whose calls it ends.
-        let (client, driver) = match &self.tls {
+    /// How the connection ends is told to those whose calls it ends.
+    async fn log_in(&self, config: &Config, news: Weak<News>) -> Result<(Client, JoinHandle<()>), Refusal> {
+        Ok(match &self.tls {
             Some(tls) => {
-                let (client, connection) = self.config.connect(tls.maker()).await?;
-                (client, tokio::spawn(async move { drop(connection.await) }))
+                let (client, connection) = config.connect(tls.maker()).await?;
+                (client, tokio::spawn(drive(connection, news)))
             }
             None => {
-                let (client, connection) = self.config.connect(NoTls).await?;
-                (client, tokio::spawn(async move { drop(connection.await) }))
+                let (client, connection) = config.connect(NoTls).await?;
+                (client, tokio::spawn(drive(connection, news)))
             }
-        };
-        Ok((client, driver.abort_handle()))
+        })
     }
 
     /// Finds out whether statements can be prepared, and prepares them on this line if so.

@@ -58,7 +58,8 @@
 //!
 //! PgBouncer works in session mode and in transaction mode. In transaction mode statements can only be prepared if it
 //! knows of them (1.21 and later, with `max_prepared_statements`); if it doesn't, that is found out when the store is
-//! opened, and each call then brings its statement's text; `prepared=false` says so beforehand.
+//! opened, and each call then brings its statement's text; `prepared=false` says so beforehand. News of changes don't
+//! come through it in transaction mode: revocations are asked for instead.
 //!
 //! # Outages and failovers
 //!
@@ -126,8 +127,8 @@ impl PostgresStore {
     /// [`Error::is_invalid`] for a URL that can't work, a refused login, a database that isn't there, missing rights or
     /// tables of a newer version; [`Error::is_unavailable`] if the server can't be reached.
     pub async fn connect(url: &str) -> Result<Self, Error> {
-        let Address { config, tls, connections, migrates, prepares, shown } = Address::parse(url)?;
-        let connector = Arc::new(Connector::new(config, tls, prepares));
+        let Address { configs, tls, connections, migrates, prepares, shown } = Address::parse(url)?;
+        let connector = Arc::new(Connector::new(configs, tls, prepares));
         let (client, _) = connector.client().await.map_err(|refusal| Failure::from(refusal).at_start())?;
         schema::prepare(&client, migrates).await.map_err(Failure::at_start)?;
         drop(client);

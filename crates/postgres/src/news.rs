@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     runtime::Handle,
-    sync::Notify,
+    sync::oneshot,
     task::AbortHandle,
     time::{sleep, timeout},
 };
@@ -25,11 +26,12 @@ use crate::connect::Connector;
 /// In every database that Cloakroom keeps sessions in.
 const CHANNEL: &str = "cloakroom_changed";
 
-/// What a listener tells itself, to find out whether anything is told: a pooler takes LISTEN, and hears nothing.
-const TRIAL: &str = "trial";
-const TRIAL_MAX: Duration = Duration::from_secs(2);
+/// How long a listener waits for a word that it has told itself, to find out whether anything is told.
+const TRIAL_MAX: Duration = Duration::from_secs(5);
 
 const PAUSE: Duration = Duration::from_secs(1);
+/// Where nothing is told, nothing will be before somebody changes something: the pause is doubled up to this.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
 
 /// One process's share in the news.
 pub(crate) struct News {
@@ -37,8 +39,14 @@ pub(crate) struct News {
     watchers: Watchers,
     /// Present while news come.
     client: Mutex<Option<Arc<Client>>>,
-    tried: Notify,
+    trial: Mutex<Option<Trial>>,
     listening: OnceLock<AbortHandle>,
+}
+
+/// A word that nobody else tells, and who waits for it.
+struct Trial {
+    word: String,
+    heard: oneshot::Sender<()>,
 }
 
 impl News {
@@ -47,7 +55,7 @@ impl News {
             connector,
             watchers: Watchers::default(),
             client: Mutex::default(),
-            tried: Notify::new(),
+            trial: Mutex::default(),
             listening: OnceLock::new(),
         })
     }
@@ -76,8 +84,11 @@ impl News {
     fn hear(&self, told: &str) {
         match told.parse() {
             Ok(id) => self.watchers.tell(id),
-            Err(_) if told == TRIAL => self.tried.notify_one(),
-            Err(_) => {}
+            Err(_) => {
+                if let Some(trial) = self.trial.lock().take_if(|trial| trial.word == told) {
+                    let _ = trial.heard.send(());
+                }
+            }
         }
     }
 
@@ -98,37 +109,53 @@ impl Drop for News {
 
 /// Listens until the store is closed or dropped.
 async fn listen(news: Weak<News>) {
+    let mut pause = PAUSE;
     loop {
         let Some(connector) = news.upgrade().map(|news| Arc::clone(&news.connector)) else { return };
         if let Ok((client, driver)) = connector.listener(news.clone()).await {
             let client = Arc::new(client);
-            if is_heard(&client, &news).await {
+            if is_heard(&client, &connector, &news).await {
+                pause = PAUSE;
                 let Some(ours) = news.upgrade() else { return };
                 *ours.client.lock() = Some(client);
                 ours.watchers.set_live(true);
                 drop(ours);
                 let _ = driver.await;
+            } else {
+                pause = (pause * 2).min(PAUSE_MAX);
             }
             let Some(ours) = news.upgrade() else { return };
             *ours.client.lock() = None;
             ours.watchers.set_live(false);
         }
-        sleep(PAUSE).await;
+        sleep(pause).await;
     }
 }
 
-/// Whether what is told on this channel is heard on this connection.
-async fn is_heard(client: &Client, news: &Weak<News>) -> bool {
-    let Some(news) = news.upgrade() else { return false };
-    let trial = format!("LISTEN {CHANNEL}; NOTIFY {CHANNEL}, '{TRIAL}'");
-    let heard = async {
-        client.batch_execute(&trial).await.ok()?;
-        news.tried.notified().await;
-        Some(())
+/// Whether what others tell on this channel is heard on this connection.
+///
+/// A pooler that hands out servers for a transaction each takes LISTEN, and passes on what is told within this connection's
+/// own questions, and nothing later. So the word is told by another connection, while this one is at rest.
+async fn is_heard(client: &Client, connector: &Connector, news: &Weak<News>) -> bool {
+    // With a blank in it, it is no session's id.
+    let word = format!("trial {:x}", RandomState::new().build_hasher().finish());
+    let tell = format!("NOTIFY {CHANNEL}, '{word}'");
+    let (heard, hearing) = oneshot::channel();
+    let Some(ours) = news.upgrade() else { return false };
+    *ours.trial.lock() = Some(Trial { word, heard });
+    drop(ours);
+    let trial = async {
+        client.batch_execute(&format!("LISTEN {CHANNEL}")).await.ok()?;
+        let (other, _) = connector.client().await.ok()?;
+        other.batch_execute(&tell).await.ok()?;
+        hearing.await.ok()
     };
-    let is_heard = timeout(TRIAL_MAX, heard).await.is_ok_and(|heard| heard.is_some());
+    let is_heard = timeout(TRIAL_MAX, trial).await.is_ok_and(|heard| heard.is_some());
     if !is_heard {
         tracing::debug!(target: "cloakroom", "PostgreSQL tells nothing here: revocations are asked for instead");
+        // A pooler's server would tell its next user. This may reach another server: then it does no harm.
+        let unlisten = format!("UNLISTEN {CHANNEL}");
+        let _ = timeout(TRIAL_MAX, client.batch_execute(&unlisten)).await;
     }
     is_heard
 }

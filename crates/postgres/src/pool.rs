@@ -61,8 +61,10 @@ struct Failed {
     times: u32,
 }
 
-/// How long a call may go on that nobody waits for any more, before its connection is given up.
-const CALL_MAX: Duration = Duration::from_secs(30);
+/// How long a call may go on before its connection is given up, and how long once nobody waits for it any more. Behind
+/// what acknowledges bytes for a server that is gone, as poolers do, there is no other way to tell.
+const CALL_MAX: Duration = Duration::from_secs(8);
+const ABANDONED_MAX: Duration = Duration::from_secs(2);
 
 /// Calls under way, for each connection: enough to keep all busy, and a bound on what piles up while a server hangs.
 const CALLS_PER_LINE: usize = 32;
@@ -97,7 +99,7 @@ impl Pool {
     }
 
     /// Does this on a connection. Once begun, it goes on when nobody waits any more, so that what was sent is known to be
-    /// answered before its place is free; until then, whoever stops waiting leaves no trace.
+    /// answered, or its connection given up, before its place is free; until then, whoever stops waiting leaves no trace.
     pub(crate) async fn call<T, F>(
         &self,
         usage: Use,
@@ -111,16 +113,17 @@ impl Pool {
         shared.permits.acquire().await.map_err(|_| closed())?.forget();
         let permit = Permit(Arc::clone(&shared));
         let taken = shared.line(usage).await?;
-        let work = work(Arc::clone(taken.line()));
-        let finishing = Finishing(Some(Box::pin(async move {
+        let line = Arc::clone(taken.line());
+        let work = work(Arc::clone(&line));
+        let future = Box::pin(async move {
             let _permit = permit;
             let result = timeout(CALL_MAX, work).await.unwrap_or_else(|_| Err(Refusal::late().into()));
             if result.as_ref().is_err_and(Failure::is_fatal) {
                 taken.line().give_up();
             }
             result
-        })));
-        finishing.await.map_err(Error::from)
+        });
+        Finishing { future: Some(future), line }.await.map_err(Error::from)
     }
 
     /// Waits for the calls under way, and closes the connections.
@@ -148,17 +151,20 @@ impl Drop for Permit {
     }
 }
 
-/// A call that was sent. Dropped before its end, it goes on in a task of its own.
-struct Finishing<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
+/// A call that was sent. Dropped before its end, it goes on in a task of its own, for a while.
+struct Finishing<F: Future<Output: Send> + Send + 'static> {
+    future: Option<Pin<Box<F>>>,
+    line: Arc<Line>,
+}
 
 impl<F: Future<Output: Send> + Send + 'static> Future for Finishing<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(future) = &mut self.0 else { return Poll::Pending };
+        let Some(future) = &mut self.future else { return Poll::Pending };
         let poll = future.as_mut().poll(context);
         if poll.is_ready() {
-            self.0 = None;
+            self.future = None;
         }
         poll
     }
@@ -166,8 +172,13 @@ impl<F: Future<Output: Send> + Send + 'static> Future for Finishing<F> {
 
 impl<F: Future<Output: Send> + Send + 'static> Drop for Finishing<F> {
     fn drop(&mut self) {
-        if let (Some(future), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            runtime.spawn(future);
+        if let (Some(future), Ok(runtime)) = (self.future.take(), Handle::try_current()) {
+            let line = Arc::clone(&self.line);
+            runtime.spawn(async move {
+                if timeout(ABANDONED_MAX, future).await.is_err() {
+                    line.give_up();
+                }
+            });
         }
     }
 }

@@ -42,6 +42,9 @@ pub(crate) fn loaded(id: SessionId, row: &Row) -> Result<Loaded, Error> {
         return Ok(Loaded::Ended(Tombstone { id, version, at, reason, expires }));
     }
     let times = row.times(2)?;
+    if times.started < row.optional_time(12)?.ok_or_else(settings_lost)? {
+        return Ok(Loaded::Absent);
+    }
     let client = row.optional_text(9)?.map(Arc::from);
     let authority = Authority::decode(row.bytes(10)?)?;
     let data = Data::from_json(row.optional_text(11)?.ok_or_else(unreadable)?)?;
@@ -81,6 +84,10 @@ impl<'a> Columns<'a> {
     }
 
     pub(crate) fn number(&self, column: usize) -> Result<i64, Error> {
+        self.0.try_get(column).map_err(|_| unreadable())
+    }
+
+    pub(crate) fn flag(&self, column: usize) -> Result<bool, Error> {
         self.0.try_get(column).map_err(|_| unreadable())
     }
 
@@ -137,6 +144,11 @@ impl<'a> FromSql<'a> for Raw<'a> {
 
 fn session_id(bytes: &[u8]) -> Result<SessionId, Error> {
     bytes.try_into().map(SessionId::from_bytes).map_err(|_| unreadable())
+}
+
+/// Which sessions have ended can't be told without it: nobody is logged out for that.
+pub(crate) fn settings_lost() -> Error {
+    Error::unavailable("PostgreSQL has lost the row of cloakroom_setting", "restore it; (1, 0) ends nothing")
 }
 
 fn unreadable() -> Error {

@@ -136,10 +136,15 @@ pub(crate) async fn end_subject(
             revocation.reason.as_str().into(),
         ];
         let page = change(&line, Sql::EndSubject, &values).await?;
-        let ids = page.rows.iter().map(|row| Columns(row).id(0)).collect::<Result<Vec<_>, _>>()?;
-        after = ids.iter().copied().max();
-        ended.extend(&ids);
-        if ids.len() < PAGE {
+        for row in &page.rows {
+            let row = Columns(row);
+            let id = row.id(0)?;
+            after = after.max(Some(id));
+            if row.flag(1)? {
+                ended.push(id);
+            }
+        }
+        if page.rows.len() < PAGE {
             break;
         }
     }
@@ -160,8 +165,10 @@ pub(crate) async fn last_revocation(
 }
 
 pub(crate) async fn end_started_before(line: Arc<Line>, instant: Timestamp) -> Done<()> {
-    change(&line, Sql::EndStartedBefore, &[instant.into()]).await?;
-    Ok(())
+    match change(&line, Sql::EndStartedBefore, &[instant.into()]).await?.changed {
+        0 => Err(row::settings_lost().into()),
+        _ => Ok(()),
+    }
 }
 
 /// Pages of the table, of 8 KB mostly, that one statement looks at: a megabyte.

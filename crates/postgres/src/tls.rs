@@ -98,7 +98,7 @@ mod with {
         }
         if roots.is_empty() {
             return Err(Error::invalid(
-                "no certificate authority was found to check the server by: name a file by `sslrootcert`",
+                "no certificate authority was found to check the server by with TLS: name a file by `sslrootcert`",
             ));
         }
         Ok(roots)

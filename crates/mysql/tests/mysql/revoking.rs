@@ -8,6 +8,7 @@ use cloakroom::{
 };
 use cloakroom_core::Secret;
 use cloakroom_mysql::MySqlStore;
+use engines::Proxy;
 
 use crate::fixture::Database;
 
@@ -59,11 +60,16 @@ async fn what_has_expired_by_the_revokers_clock_ends_too() {
 }
 
 /// The bug: each session was ended by a statement of its own, in turn, so that a robot's ten thousand took longer than any
-/// deadline, each time anew. The mend: a page at a time.
+/// deadline, each time anew. The mend: a page at a time. Round trips are counted and not seconds, of which a busy machine
+/// takes any number.
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_sessions_of_one_subject_end_within_the_deadline() {
+async fn ten_thousand_sessions_of_one_subject_end_by_pages() {
     let database = Database::new();
-    let store = database.store().await;
+    drop(database.admin().await);
+    let url = database.url();
+    let address = url.rsplit_once('@').unwrap().1.split_once('/').unwrap().0;
+    let proxy = Proxy::start(address.parse().unwrap());
+    let store = MySqlStore::connect(&url.replace(address, &proxy.address().to_string())).await.unwrap();
     create(&store, &session(0)).await;
     let mut db = database.admin().await;
     // As many others like it.
@@ -73,11 +79,12 @@ async fn ten_thousand_sessions_of_one_subject_end_within_the_deadline() {
                 cloakroom_session, seq_1_to_9999";
     mysql_async::prelude::Queryable::query_drop(&mut db, copy).await.unwrap();
     let spared = session(77).id;
-    let begun = std::time::Instant::now();
+    let (turns, begun) = (proxy.turns(), std::time::Instant::now());
     let ended = store.end_subject(&ada(), revocation(Some(spared)), T0).await.unwrap().unwrap();
-    println!("ten thousand sessions ended in {:?}", begun.elapsed());
+    let turns = proxy.turns() - turns;
+    println!("ten thousand sessions ended in {turns} round trips and {:?}", begun.elapsed());
     assert!(ended.len() == 9_999 && !ended.contains(&spared), "{}", ended.len());
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(turns < 500, "{turns} round trips");
     assert!(matches!(store.load(spared, T0).await.unwrap(), Loaded::Found(_)));
     assert!(matches!(store.load(session(9_000).id, T0).await.unwrap(), Loaded::Ended(_)));
 }

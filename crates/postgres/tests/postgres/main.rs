@@ -6,6 +6,7 @@ mod encrypted;
 mod fixture;
 mod news;
 mod pooled;
+mod revoking;
 mod schema;
 mod server;
 mod storage;

@@ -1,12 +1,15 @@
 //! A pooler between, which hands out servers for a transaction each.
 
+use std::time::Duration;
+
 use cloakroom::{
-    Timestamp,
+    SessionId, Timestamp,
     store::{Severity, Store as _},
 };
 use cloakroom_postgres::PostgresStore;
 use cloakroom_store_test::{Harness, cases};
 use engines::{Breakable as _, Engine as _, PgBouncer, Postgres};
+use tokio::time::timeout;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
@@ -72,6 +75,21 @@ async fn whether_statements_can_be_prepared_is_found_out() {
     assert_eq!(statements(&direct).await, Severity::Fine);
     let url = pooled.server.url() + "?prepared=false";
     assert_eq!(statements(&PostgresStore::connect(&url).await.unwrap()).await, Severity::Warning);
+}
+
+/// The bug: a listener heard its own word, for a pooler passes on what is told within a question of one's own; so it was
+/// taken for live where no news ever came. The mend: the word is told by another connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn news_that_a_pooler_keeps_to_itself_are_not_taken_for_live() {
+    let pooled = Pooled::start();
+    let store = pooled.open().await;
+    let mut watch = store.watch(SessionId::from_bytes([7; 16])).unwrap();
+    let is_live = timeout(Duration::from_secs(8), async {
+        while !watch.is_live() {
+            watch.changed().await;
+        }
+    });
+    assert!(is_live.await.is_err(), "nothing is told behind this pooler");
 }
 
 async fn statements(store: &PostgresStore) -> Severity {

@@ -1,6 +1,9 @@
 //! How the tables come to be, and what people see of them.
 
-use cloakroom::{Key, Sessions, Subject, Timestamp, store::Severity, store::Store as _};
+use cloakroom::{
+    Key, Sessions, Subject, Timestamp,
+    store::{Loaded, Severity, Store as _},
+};
 use cloakroom_postgres::PostgresStore;
 
 use crate::fixture::Database;
@@ -94,6 +97,31 @@ async fn an_owner_can_make_the_tables_and_the_documented_rights_suffice() {
     subjects.end(&ada, None).await.unwrap();
     subjects.end_started_before(sessions.now()).await.unwrap();
     sessions.sweep(100).await.unwrap();
+}
+
+/// The bug: without its one row of settings every session seemed to have ended, and everybody was logged out in silence.
+/// The mend: it is an outage until the row is back.
+#[tokio::test]
+async fn a_lost_row_of_settings_is_an_outage_and_logs_nobody_out() {
+    let database = Database::new();
+    let sessions = Sessions::builder(database.store().await).build().unwrap();
+    let exchange = sessions.begin();
+    let session = exchange.session(std::iter::empty(), None).await.unwrap();
+    session.login(Subject::new("ada").unwrap()).unwrap();
+    exchange.commit().await.unwrap();
+    let store = sessions.store();
+    let ada = Subject::new("ada").unwrap();
+    let id = store.index().unwrap().list(&ada, None, 9, sessions.now()).await.unwrap()[0].id;
+    let admin = database.admin().await;
+    admin.batch_execute("DELETE FROM cloakroom_setting").await.unwrap();
+    let error = store.load(id, sessions.now()).await.unwrap_err();
+    assert!(error.is_unavailable(), "{error:?}");
+    let error = sessions.subjects().unwrap().end_started_before(sessions.now()).await.unwrap_err();
+    assert!(error.is_unavailable(), "{error:?}");
+    sessions.sweep(100).await.unwrap();
+    admin.batch_execute("INSERT INTO cloakroom_setting VALUES (1, 0)").await.unwrap();
+    let found = store.load(id, sessions.now()).await.unwrap();
+    assert!(matches!(found, Loaded::Found(_)), "{found:?}");
 }
 
 #[tokio::test]
