@@ -34,23 +34,28 @@ pub struct Stamp {
 /// [`Error::is_corrupt`] if a part is too large to be written.
 pub fn encode(record: &Record, stamp: Stamp) -> Result<Vec<u8>, Error> {
     let times = &record.times;
+    let (subject, client) = (record.subject.as_ref().map(Subject::as_str), record.client.as_deref());
     let written = Form {
         format: FORMAT,
-        id: record.id,
-        version: record.version.write_id().to_le_bytes(),
+        fixed: &fixed(record, stamp),
         generation: stamp.generation,
         line: stamp.line,
         epoch: stamp.epoch,
         entries: stamp.entries,
-        list: stamp.list.to_le_bytes(),
         times: [times.created, times.started, times.active, times.end],
         idle_s: times.idle_s,
-        subject: record.subject.as_ref().map(Subject::as_str),
-        client: record.client.as_deref(),
+        subject,
+        client,
         data: record.data.as_bytes(),
     };
-    postcard::to_allocvec(&written)
-        .map_err(|error| Error::corrupt("the session can't be written into a cookie").because(error))
+    let lengths = [subject.map_or(0, str::len), client.map_or(0, str::len), written.data.len()];
+    // Written in its place: a buffer that grows would be asked for room byte by byte.
+    let mut bytes = vec![0; FIXED_BYTES_MAX + lengths.iter().sum::<usize>()];
+    let length = postcard::to_slice(&written, &mut bytes)
+        .map_err(|error| Error::corrupt("the session can't be written into a cookie").because(error))?
+        .len();
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 /// Reads what [`encode`] wrote. Only for bytes that a seal has vouched for.
@@ -60,26 +65,28 @@ pub fn encode(record: &Record, stamp: Stamp) -> Result<Vec<u8>, Error> {
 pub fn decode(bytes: &[u8]) -> Result<(Record, Stamp), Error> {
     let (read, rest): (Form<'_>, _) = postcard::take_from_bytes(bytes)
         .map_err(|error| Error::corrupt("the cookie's session can't be read").because(error))?;
-    if read.format != FORMAT || !rest.is_empty() {
+    let known = parts(read.fixed).filter(|_| read.format == FORMAT && rest.is_empty());
+    let Some((id, version, list)) = known else {
         return Err(Error::corrupt("the cookie's session has a format this version doesn't know"));
-    }
+    };
     let [created, started, active, end] = read.times;
     let record = Record {
-        id: read.id,
-        version: Version::from_write_id(u64::from_le_bytes(read.version)),
+        id: SessionId::from_bytes(id),
+        version: Version::from_write_id(u64::from_le_bytes(version)),
         subject: read.subject.map(Subject::new).transpose()?,
         authority: Authority::new(Verifier::NONE),
         times: Times { created, started, active, end, idle_s: read.idle_s },
         client: read.client.map(Arc::from),
-        data: Data::from_sealed(read.data)?,
+        data: Data::from_sealed(read.data),
     };
     let Form { generation, line, epoch, entries, .. } = read;
-    let stamp = Stamp { generation, line, epoch, list: u64::from_le_bytes(read.list), entries };
+    let stamp = Stamp { generation, line, epoch, list: u64::from_le_bytes(list), entries };
     Ok((record, stamp))
 }
 
 /// The longest that everything but subject, client and data takes.
-pub const FIXED_BYTES_MAX: usize = 1 + 16 + 8 + 5 + 10 + 10 + 10 + 8 + 4 * 10 + 5 + (1 + 2) + (1 + 2) + 3;
+pub const FIXED_BYTES_MAX: usize =
+    1 + (1 + 16 + 8 + 8) + 5 + 10 + 10 + 10 + 4 * 10 + 5 + (1 + 2) + (1 + 2) + 3;
 
 /// Lets a planned change take effect at once: a secret that is to be seen first has no meaning where the whole session
 /// is in the cookie.
@@ -108,18 +115,31 @@ const FORMAT: u8 = 1;
 #[derive(Serialize, Deserialize)]
 struct Form<'a> {
     format: u8,
-    id: SessionId,
-    version: [u8; 8],
+    /// Id, version and list. Bytes that lie together are read at once, and not one by one.
+    fixed: &'a [u8],
     generation: u32,
     line: u64,
     epoch: u64,
     entries: u64,
-    list: [u8; 8],
     times: [Timestamp; 4],
     idle_s: u32,
     subject: Option<&'a str>,
     client: Option<&'a str>,
     data: &'a [u8],
+}
+
+fn fixed(record: &Record, stamp: Stamp) -> [u8; 32] {
+    let mut fixed = [0; 32];
+    fixed[..16].copy_from_slice(record.id.as_bytes());
+    fixed[16..24].copy_from_slice(&record.version.write_id().to_le_bytes());
+    fixed[24..].copy_from_slice(&stamp.list.to_le_bytes());
+    fixed
+}
+
+fn parts(fixed: &[u8]) -> Option<([u8; 16], [u8; 8], [u8; 8])> {
+    let (id, rest) = fixed.split_first_chunk()?;
+    let (version, list) = rest.split_first_chunk()?;
+    Some((*id, *version, list.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -223,16 +223,28 @@ impl CookiePolicy {
     }
 
     fn render_as(&self, name: &str, value: &str, max_age: Duration) -> String {
-        let max_age_s = max_age.min(Self::MAX_AGE_MAX).as_secs();
+        let max_age_s = max_age.min(Self::MAX_AGE_MAX).as_secs().to_string();
         let same_site = match self.same_site {
             SameSite::Strict => "Strict",
             SameSite::Lax => "Lax",
             SameSite::None => "None",
         };
-        let mut cookie = format!(
-            "{name}={value}; Path={}; HttpOnly; SameSite={same_site}; Max-Age={max_age_s}",
-            self.path
-        );
+        let domain_bytes = self.domain.as_ref().map_or(0, |domain| domain.len());
+        let variable_bytes = name.len() + value.len() + self.path.len() + domain_bytes;
+        let mut cookie = String::with_capacity(variable_bytes + ATTRIBUTES_BYTES_MAX);
+        for part in [
+            name,
+            "=",
+            value,
+            "; Path=",
+            &self.path,
+            "; HttpOnly; SameSite=",
+            same_site,
+            "; Max-Age=",
+            &max_age_s,
+        ] {
+            cookie.push_str(part);
+        }
         if let Some(domain) = &self.domain {
             cookie.push_str("; Domain=");
             cookie.push_str(domain);
@@ -246,6 +258,10 @@ impl CookiePolicy {
         cookie
     }
 }
+
+/// The longest that the names of all attributes take, with a time and a site's mode.
+const ATTRIBUTES_BYTES_MAX: usize =
+    "=; Path=; HttpOnly; SameSite=Strict; Max-Age=34560000; Domain=; Secure; Partitioned".len();
 
 /// Takes a `Cookie` header's next part off, up to a semicolon or the end; `None` where nothing is left.
 fn next_pair<'h>(rest: &mut &'h [u8]) -> Option<&'h [u8]> {

@@ -25,6 +25,7 @@ mod overwritten;
 mod packed;
 mod replica;
 mod rings;
+mod salt;
 mod seal;
 mod sessions;
 mod settings;
