@@ -335,7 +335,7 @@ impl Carrying {
         let max_age = record.times.end.since(self.now);
         let cookie = &self.engine.cookie;
         if self.parts == 1 && value.len() <= capacity(cookie.cookie_name(), 1) {
-            return Ok(Outcome::with_cookie(cookie.set_sealed(&value, max_age)));
+            return Ok(Outcome::with_cookie(cookie.set_sealed(value, max_age)));
         }
         Ok(Outcome::setting(cookie.set_parts(&value, self.parts, max_age)))
     }

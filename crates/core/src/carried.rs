@@ -33,17 +33,13 @@ pub struct Stamp {
 /// # Errors
 /// [`Error::is_corrupt`] if a part is too large to be written.
 pub fn encode(record: &Record, stamp: Stamp) -> Result<Vec<u8>, Error> {
-    let times = &record.times;
     let (subject, client) = (record.subject.as_ref().map(Subject::as_str), record.client.as_deref());
     let written = Form {
         format: FORMAT,
         fixed: &fixed(record, stamp),
-        generation: stamp.generation,
         line: stamp.line,
         epoch: stamp.epoch,
         entries: stamp.entries,
-        times: [times.created, times.started, times.active, times.end],
-        idle_s: times.idle_s,
         subject,
         client,
         data: record.data.as_bytes(),
@@ -66,27 +62,28 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, Stamp), Error> {
     let (read, rest): (Form<'_>, _) = postcard::take_from_bytes(bytes)
         .map_err(|error| Error::corrupt("the cookie's session can't be read").because(error))?;
     let known = parts(read.fixed).filter(|_| read.format == FORMAT && rest.is_empty());
-    let Some((id, version, list)) = known else {
+    let Some((id, numbers)) = known else {
         return Err(Error::corrupt("the cookie's session has a format this version doesn't know"));
     };
-    let [created, started, active, end] = read.times;
+    let [version, list, created, started, active, end, short] = numbers;
+    let [created, started, active, end] = [created, started, active, end].map(Timestamp::from_millis);
+    let (idle_s, generation) = (short as u32, (short >> 32) as u32);
     let record = Record {
         id: SessionId::from_bytes(id),
-        version: Version::from_write_id(u64::from_le_bytes(version)),
+        version: Version::from_write_id(version),
         subject: read.subject.map(Subject::new).transpose()?,
         authority: Authority::new(Verifier::NONE),
-        times: Times { created, started, active, end, idle_s: read.idle_s },
+        times: Times { created, started, active, end, idle_s },
         client: read.client.map(Arc::from),
         data: Data::from_sealed(read.data),
     };
-    let Form { generation, line, epoch, entries, .. } = read;
-    let stamp = Stamp { generation, line, epoch, list: u64::from_le_bytes(list), entries };
+    let Form { line, epoch, entries, .. } = read;
+    let stamp = Stamp { generation, line, epoch, list, entries };
     Ok((record, stamp))
 }
 
 /// The longest that everything but subject, client and data takes.
-pub const FIXED_BYTES_MAX: usize =
-    1 + (1 + 16 + 8 + 8) + 5 + 10 + 10 + 10 + 4 * 10 + 5 + (1 + 2) + (1 + 2) + 3;
+pub const FIXED_BYTES_MAX: usize = 1 + (1 + FIXED_BYTES) + 10 + 10 + 10 + (1 + 2) + (1 + 2) + 3;
 
 /// Lets a planned change take effect at once: a secret that is to be seen first has no meaning where the whole session
 /// is in the cookie.
@@ -115,31 +112,35 @@ const FORMAT: u8 = 1;
 #[derive(Serialize, Deserialize)]
 struct Form<'a> {
     format: u8,
-    /// Id, version and list. Bytes that lie together are read at once, and not one by one.
+    /// What every session has, in bytes that are read at once and not one by one.
     fixed: &'a [u8],
-    generation: u32,
     line: u64,
     epoch: u64,
     entries: u64,
-    times: [Timestamp; 4],
-    idle_s: u32,
     subject: Option<&'a str>,
     client: Option<&'a str>,
     data: &'a [u8],
 }
 
-fn fixed(record: &Record, stamp: Stamp) -> [u8; 32] {
-    let mut fixed = [0; 32];
+/// The id, and seven numbers: version, list, the four times, and in one the idle timeout and, above it, the generation.
+const FIXED_BYTES: usize = 16 + 7 * 8;
+
+fn fixed(record: &Record, stamp: Stamp) -> [u8; FIXED_BYTES] {
+    let Times { created, started, active, end, idle_s } = record.times;
+    let [created, started, active, end] = [created, started, active, end].map(Timestamp::as_millis);
+    let short = u64::from(stamp.generation) << 32 | u64::from(idle_s);
+    let numbers = [record.version.write_id(), stamp.list, created, started, active, end, short];
+    let mut fixed = [0; FIXED_BYTES];
     fixed[..16].copy_from_slice(record.id.as_bytes());
-    fixed[16..24].copy_from_slice(&record.version.write_id().to_le_bytes());
-    fixed[24..].copy_from_slice(&stamp.list.to_le_bytes());
+    fixed[16..].copy_from_slice(numbers.map(u64::to_le_bytes).as_flattened());
     fixed
 }
 
-fn parts(fixed: &[u8]) -> Option<([u8; 16], [u8; 8], [u8; 8])> {
-    let (id, rest) = fixed.split_first_chunk()?;
-    let (version, list) = rest.split_first_chunk()?;
-    Some((*id, *version, list.try_into().ok()?))
+fn parts(fixed: &[u8]) -> Option<([u8; 16], [u64; 7])> {
+    let (id, numbers) = fixed.split_first_chunk()?;
+    let (numbers, []) = numbers.as_chunks() else { return None };
+    let numbers: [[u8; 8]; 7] = numbers.try_into().ok()?;
+    Some((*id, numbers.map(u64::from_le_bytes)))
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use std::{cell::RefCell, time::SystemTime};
 
-use aws_lc_rs::rand;
-use cloakroom::{CoreError, Error};
+use cloakroom::{
+    Error,
+    clock::{Entropy as _, OsEntropy},
+};
 
 use crate::Salt;
 
@@ -26,7 +28,7 @@ thread_local! {
 pub(crate) fn salt() -> Result<Salt, Error> {
     let mut salt = DRAWN.with_borrow_mut(|drawn| -> Result<Salt, Error> {
         if drawn.left == 0 {
-            rand::fill(&mut drawn.bytes).map_err(|_| CoreError::entropy("the cipher's generator failed"))?;
+            OsEntropy.fill(&mut drawn.bytes)?;
             drawn.left = SALTS;
         }
         drawn.left -= 1;
