@@ -18,6 +18,7 @@ mod derive;
 mod draft;
 mod list;
 mod log;
+mod message;
 #[cfg(test)]
 mod model;
 mod node;

@@ -1,4 +1,4 @@
-//! Salts, drawn for many seals at once: asking the system takes as long as sealing does.
+//! Salts, drawn for many seals at once: asking the system for one takes longer than sealing does.
 
 use std::{cell::RefCell, time::SystemTime};
 
@@ -7,39 +7,54 @@ use cloakroom::{
     clock::{Entropy as _, OsEntropy},
 };
 
-use crate::Salt;
+use crate::{Salt, derive::Half};
 
-const SALT_BYTES: usize = 24;
-const SALTS: usize = 32;
+/// How many seals of a thread share the half of a salt that chooses their key. 2^53 messages of so many a key repeat a
+/// pair of key and nonce with a chance of less than one in 2^32.
+const SEALS_PER_HALF: u32 = 4_096;
+
+const NONCES: usize = 64;
 
 struct Drawn {
-    bytes: [u8; SALTS * SALT_BYTES],
-    /// How many of them are left.
-    left: usize,
+    half: Half,
+    seals_left: u32,
+    nonces: [[u8; 12]; NONCES],
+    nonces_left: usize,
 }
 
 thread_local! {
-    static DRAWN: RefCell<Drawn> = const { RefCell::new(Drawn { bytes: [0; SALTS * SALT_BYTES], left: 0 }) };
+    static DRAWN: RefCell<Drawn> = const {
+        RefCell::new(Drawn { half: [0; 12], seals_left: 0, nonces: [[0; 12]; NONCES], nonces_left: 0 })
+    };
 }
 
-/// A salt that was given to nobody else: random bits, xored with the time in nanoseconds. Random bits are as random
-/// then; and where the process was copied with what it had drawn, by a fork or a virtual machine's snapshot, the copies
-/// seal at other times, and so with other salts.
+/// A salt that was given to nobody else. Its nonce is random bits, xored with the time in nanoseconds. Random bits are
+/// as random then; and where the process was copied with what it had drawn, by a fork or a virtual machine's snapshot,
+/// the copies seal at other times, and so with other nonces.
 pub(crate) fn salt() -> Result<Salt, Error> {
-    let mut salt = DRAWN.with_borrow_mut(|drawn| -> Result<Salt, Error> {
-        if drawn.left == 0 {
-            OsEntropy.fill(&mut drawn.bytes)?;
-            drawn.left = SALTS;
-        }
-        drawn.left -= 1;
-        let mut salt = [0; SALT_BYTES];
-        salt.copy_from_slice(&drawn.bytes[drawn.left * SALT_BYTES..][..SALT_BYTES]);
-        Ok(salt)
-    })?;
+    let (half, mut nonce) = DRAWN.with_borrow_mut(Drawn::next)?;
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let time = since_1970.as_nanos().to_le_bytes();
-    salt.iter_mut().rev().zip(time).for_each(|(salt, time)| *salt ^= time);
+    nonce.iter_mut().zip(since_1970.as_nanos().to_le_bytes()).for_each(|(nonce, time)| *nonce ^= time);
+    let mut salt = [0; 24];
+    salt[..12].copy_from_slice(&half);
+    salt[12..].copy_from_slice(&nonce);
     Ok(salt)
+}
+
+impl Drawn {
+    fn next(&mut self) -> Result<(Half, [u8; 12]), Error> {
+        if self.seals_left == 0 {
+            OsEntropy.fill(&mut self.half)?;
+            self.seals_left = SEALS_PER_HALF;
+        }
+        if self.nonces_left == 0 {
+            OsEntropy.fill(self.nonces.as_flattened_mut())?;
+            self.nonces_left = NONCES;
+        }
+        self.seals_left -= 1;
+        self.nonces_left -= 1;
+        Ok((self.half, self.nonces[self.nonces_left]))
+    }
 }
 
 #[cfg(test)]
@@ -48,23 +63,23 @@ mod tests {
 
     use super::*;
 
+    const SEALS: usize = 2 * SEALS_PER_HALF as usize;
+
     #[test]
-    fn no_salt_is_given_twice_whatever_thread_asks() {
-        let salts = |_| std::thread::spawn(|| (0..5 * SALTS).map(|_| salt().unwrap()).collect::<Vec<_>>());
-        let threads: Vec<_> = (0..4).map(salts).collect();
+    fn no_nonce_is_given_twice_and_halves_are_shared_by_few() {
+        let draw = |_| std::thread::spawn(|| (0..SEALS).map(|_| salt().unwrap()).collect::<Vec<_>>());
+        let threads: Vec<_> = (0..4).map(draw).collect();
         let salts: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
-        for half in [0..12, 12..24] {
-            let halves: HashSet<_> = salts.iter().map(|salt| &salt[half.clone()]).collect();
-            assert_eq!(halves.len(), 4 * 5 * SALTS);
-        }
+        let distinct = |half: std::ops::Range<usize>| {
+            salts.iter().map(|salt| &salt[half.clone()]).collect::<HashSet<_>>().len()
+        };
+        assert_eq!((distinct(0..12), distinct(12..24)), (4 * 2, 4 * SEALS));
     }
 
     #[test]
-    fn a_copy_of_what_was_drawn_gives_other_salts() {
+    fn a_copy_of_what_was_drawn_gives_other_nonces() {
         let first = salt().unwrap();
-        DRAWN.with_borrow_mut(|drawn| drawn.left += 1);
-        let again = salt().unwrap();
-        assert_eq!(first[..12], again[..12]);
-        assert_ne!(first[12..], again[12..]);
+        DRAWN.with_borrow_mut(|drawn| drawn.nonces_left += 1);
+        assert_ne!(first[12..], salt().unwrap()[12..]);
     }
 }
