@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use cloakroom_core::{
     Data, Record, Subject, Timestamp, Token,
     carried::{Stamp, settle},
+    cookie::capacity,
     exchange::{Action, EndReason, Plan, Seat, Standing},
     policy::CarryOver,
     token::Secret,
@@ -340,7 +341,11 @@ impl Carrying {
             self.engine.tell(EventKind::Overwritten, Some(record.id), record.subject.as_ref());
         }
         let max_age = record.times.end.since(self.now);
-        Ok(Outcome::setting(self.engine.cookie.set_parts(&value, self.parts, max_age)))
+        let cookie = &self.engine.cookie;
+        if self.parts == 1 && value.len() <= capacity(cookie.cookie_name(), 1) {
+            return Ok(Outcome::with_cookie(cookie.set_sealed(value, max_age)));
+        }
+        Ok(Outcome::setting(cookie.set_parts(&value, self.parts, max_age)))
     }
 
     /// An end counts as done; what was to follow it doesn't.

@@ -77,6 +77,12 @@ impl SetCookie {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// The header's value, for adapters that hand it on. It grants access to the session.
+    #[must_use]
+    pub fn into_exposed(self) -> String {
+        self.0
+    }
 }
 
 impl fmt::Debug for SetCookie {

@@ -33,24 +33,25 @@ pub struct Stamp {
 /// # Errors
 /// [`Error::is_corrupt`] if a part is too large to be written.
 pub fn encode(record: &Record, stamp: Stamp) -> Result<Vec<u8>, Error> {
-    let times = &record.times;
+    let (subject, client) = (record.subject.as_ref().map(Subject::as_str), record.client.as_deref());
     let written = Form {
         format: FORMAT,
-        id: record.id,
-        version: record.version.write_id().to_le_bytes(),
-        generation: stamp.generation,
+        fixed: &fixed(record, stamp),
         line: stamp.line,
         epoch: stamp.epoch,
         entries: stamp.entries,
-        list: stamp.list.to_le_bytes(),
-        times: [times.created, times.started, times.active, times.end],
-        idle_s: times.idle_s,
-        subject: record.subject.as_ref().map(Subject::as_str),
-        client: record.client.as_deref(),
+        subject,
+        client,
         data: record.data.as_bytes(),
     };
-    postcard::to_allocvec(&written)
-        .map_err(|error| Error::corrupt("the session can't be written into a cookie").because(error))
+    let lengths = [subject.map_or(0, str::len), client.map_or(0, str::len), written.data.len()];
+    // Written in its place: a buffer that grows would be asked for room byte by byte.
+    let mut bytes = vec![0; FIXED_BYTES_MAX + lengths.iter().sum::<usize>()];
+    let length = postcard::to_slice(&written, &mut bytes)
+        .map_err(|error| Error::corrupt("the session can't be written into a cookie").because(error))?
+        .len();
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 /// Reads what [`encode`] wrote. Only for bytes that a seal has vouched for.
@@ -60,26 +61,29 @@ pub fn encode(record: &Record, stamp: Stamp) -> Result<Vec<u8>, Error> {
 pub fn decode(bytes: &[u8]) -> Result<(Record, Stamp), Error> {
     let (read, rest): (Form<'_>, _) = postcard::take_from_bytes(bytes)
         .map_err(|error| Error::corrupt("the cookie's session can't be read").because(error))?;
-    if read.format != FORMAT || !rest.is_empty() {
+    let known = parts(read.fixed).filter(|_| read.format == FORMAT && rest.is_empty());
+    let Some((id, numbers)) = known else {
         return Err(Error::corrupt("the cookie's session has a format this version doesn't know"));
-    }
-    let [created, started, active, end] = read.times;
+    };
+    let [version, list, created, started, active, end, short] = numbers;
+    let [created, started, active, end] = [created, started, active, end].map(Timestamp::from_millis);
+    let (idle_s, generation) = (short as u32, (short >> 32) as u32);
     let record = Record {
-        id: read.id,
-        version: Version::from_write_id(u64::from_le_bytes(read.version)),
+        id: SessionId::from_bytes(id),
+        version: Version::from_write_id(version),
         subject: read.subject.map(Subject::new).transpose()?,
         authority: Authority::new(Verifier::NONE),
-        times: Times { created, started, active, end, idle_s: read.idle_s },
+        times: Times { created, started, active, end, idle_s },
         client: read.client.map(Arc::from),
-        data: Data::from_sealed(read.data)?,
+        data: Data::from_sealed(read.data),
     };
-    let Form { generation, line, epoch, entries, .. } = read;
-    let stamp = Stamp { generation, line, epoch, list: u64::from_le_bytes(read.list), entries };
+    let Form { line, epoch, entries, .. } = read;
+    let stamp = Stamp { generation, line, epoch, list, entries };
     Ok((record, stamp))
 }
 
 /// The longest that everything but subject, client and data takes.
-pub const FIXED_BYTES_MAX: usize = 1 + 16 + 8 + 5 + 10 + 10 + 10 + 8 + 4 * 10 + 5 + (1 + 2) + (1 + 2) + 3;
+pub const FIXED_BYTES_MAX: usize = 1 + (1 + FIXED_BYTES) + 10 + 10 + 10 + (1 + 2) + (1 + 2) + 3;
 
 /// Lets a planned change take effect at once: a secret that is to be seen first has no meaning where the whole session
 /// is in the cookie.
@@ -108,18 +112,35 @@ const FORMAT: u8 = 1;
 #[derive(Serialize, Deserialize)]
 struct Form<'a> {
     format: u8,
-    id: SessionId,
-    version: [u8; 8],
-    generation: u32,
+    /// What every session has, in bytes that are read at once and not one by one.
+    fixed: &'a [u8],
     line: u64,
     epoch: u64,
     entries: u64,
-    list: [u8; 8],
-    times: [Timestamp; 4],
-    idle_s: u32,
     subject: Option<&'a str>,
     client: Option<&'a str>,
     data: &'a [u8],
+}
+
+/// The id, and seven numbers: version, list, the four times, and in one the idle timeout and, above it, the generation.
+const FIXED_BYTES: usize = 16 + 7 * 8;
+
+fn fixed(record: &Record, stamp: Stamp) -> [u8; FIXED_BYTES] {
+    let Times { created, started, active, end, idle_s } = record.times;
+    let [created, started, active, end] = [created, started, active, end].map(Timestamp::as_millis);
+    let short = u64::from(stamp.generation) << 32 | u64::from(idle_s);
+    let numbers = [record.version.write_id(), stamp.list, created, started, active, end, short];
+    let mut fixed = [0; FIXED_BYTES];
+    fixed[..16].copy_from_slice(record.id.as_bytes());
+    fixed[16..].copy_from_slice(numbers.map(u64::to_le_bytes).as_flattened());
+    fixed
+}
+
+fn parts(fixed: &[u8]) -> Option<([u8; 16], [u64; 7])> {
+    let (id, numbers) = fixed.split_first_chunk()?;
+    let (numbers, []) = numbers.as_chunks() else { return None };
+    let numbers: [[u8; 8]; 7] = numbers.try_into().ok()?;
+    Some((*id, numbers.map(u64::from_le_bytes)))
 }
 
 #[cfg(test)]

@@ -207,9 +207,9 @@ impl CookiePolicy {
 
     /// The `Set-Cookie` value that hands the browser a sealed session, which it may forget after `max_age`.
     #[must_use]
-    pub fn set_sealed(&self, value: &str, max_age: Duration) -> String {
+    pub fn set_sealed(&self, value: String, max_age: Duration) -> String {
         // Rounded down to nothing, it would delete what it is to set.
-        self.render(value, max_age.max(Duration::from_secs(1)))
+        self.render_as(&self.name, value, max_age.max(Duration::from_secs(1)))
     }
 
     /// The `Set-Cookie` value that deletes the cookie: its name, domain and path are those it was set with.
@@ -219,20 +219,25 @@ impl CookiePolicy {
     }
 
     fn render(&self, value: &str, max_age: Duration) -> String {
-        self.render_as(&self.name, value, max_age)
+        self.render_as(&self.name, value.to_owned(), max_age)
     }
 
-    fn render_as(&self, name: &str, value: &str, max_age: Duration) -> String {
-        let max_age_s = max_age.min(Self::MAX_AGE_MAX).as_secs();
+    /// The value becomes the cookie in its place, where it has the room.
+    fn render_as(&self, name: &str, value: String, max_age: Duration) -> String {
+        let max_age_s = max_age.min(Self::MAX_AGE_MAX).as_secs().to_string();
         let same_site = match self.same_site {
             SameSite::Strict => "Strict",
             SameSite::Lax => "Lax",
             SameSite::None => "None",
         };
-        let mut cookie = format!(
-            "{name}={value}; Path={}; HttpOnly; SameSite={same_site}; Max-Age={max_age_s}",
-            self.path
-        );
+        let domain_bytes = self.domain.as_ref().map_or(0, |domain| domain.len());
+        let mut cookie = value;
+        cookie.reserve(name.len() + self.path.len() + domain_bytes + ATTRIBUTES_BYTES_MAX);
+        cookie.insert(0, '=');
+        cookie.insert_str(0, name);
+        for part in ["; Path=", &self.path, "; HttpOnly; SameSite=", same_site, "; Max-Age=", &max_age_s] {
+            cookie.push_str(part);
+        }
         if let Some(domain) = &self.domain {
             cookie.push_str("; Domain=");
             cookie.push_str(domain);
@@ -246,6 +251,10 @@ impl CookiePolicy {
         cookie
     }
 }
+
+/// The longest that the names of all attributes take, with a time and a site's mode.
+const ATTRIBUTES_BYTES_MAX: usize =
+    "=; Path=; HttpOnly; SameSite=Strict; Max-Age=34560000; Domain=; Secure; Partitioned".len();
 
 /// Takes a `Cookie` header's next part off, up to a semicolon or the end; `None` where nothing is left.
 fn next_pair<'h>(rest: &mut &'h [u8]) -> Option<&'h [u8]> {
@@ -262,6 +271,14 @@ fn next_pair<'h>(rest: &mut &'h [u8]) -> Option<&'h [u8]> {
 ///
 /// Cookie headers are long, and most of what is in them is other people's: they are read eight bytes at a time.
 fn semicolon(text: &[u8]) -> usize {
+    // Long values have none: many bytes at once are looked at, as vectors where the processor has them.
+    let (blocks, _) = text.as_chunks::<32>();
+    let has_none = |block: &&[u8; 32]| !block.iter().fold(false, |found, byte| found | (*byte == b';'));
+    let skipped = blocks.iter().take_while(has_none).count() * 32;
+    skipped + semicolon_in_words(&text[skipped..])
+}
+
+fn semicolon_in_words(text: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 0xff;
     let (words, rest) = text.as_chunks();
     for (at, word) in words.iter().enumerate() {

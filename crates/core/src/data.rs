@@ -186,29 +186,24 @@ impl Data {
     /// # Errors
     /// [`Error::is_corrupt`] unless it is exactly such a buffer.
     pub fn from_bytes(bytes: impl Into<Box<[u8]>>) -> Result<Self, Error> {
-        Self::checked(bytes.into(), |value| {
-            serde_json::from_slice::<&serde_json::value::RawValue>(value).is_ok()
-        })
-    }
-
-    /// As [`Data::from_bytes`], of bytes whose seal says that this library wrote them: their JSON isn't read again.
-    pub(crate) fn from_sealed(bytes: impl Into<Box<[u8]>>) -> Result<Self, Error> {
-        Self::checked(bytes.into(), |_| true)
-    }
-
-    fn checked(bytes: Box<[u8]>, is_json: impl Fn(&[u8]) -> bool) -> Result<Self, Error> {
+        let bytes = bytes.into();
         let mut rest = &bytes[..];
         let mut before = "";
         while !rest.is_empty() {
             let (name, value, after) =
                 split_entry(rest).ok_or_else(|| Error::corrupt("the stored data is cut off"))?;
             let name = str::from_utf8(name).map_err(|_| Error::corrupt("a stored name isn't UTF-8"))?;
-            if name <= before || !is_json(value) {
+            if name <= before || serde_json::from_slice::<&serde_json::value::RawValue>(value).is_err() {
                 return Err(Error::corrupt("the stored data isn't a sorted list of JSON values"));
             }
             (before, rest) = (name, after);
         }
         Ok(Self { bytes })
+    }
+
+    /// As [`Data::from_bytes`], of bytes whose seal says that this library wrote them: they aren't checked again.
+    pub(crate) fn from_sealed(bytes: impl Into<Box<[u8]>>) -> Self {
+        Self { bytes: bytes.into() }
     }
 
     /// The entries as stored.

@@ -3,8 +3,14 @@
 
 use base64::Engine;
 
+/// Left at the end for the rest of a cookie.
+const ROOM_BYTES: usize = 160;
+
 pub(crate) fn encode(bytes: &[u8]) -> String {
-    engine().encode(bytes)
+    let length = bytes.len().saturating_mul(4).div_ceil(3);
+    let mut text = String::with_capacity(length + ROOM_BYTES);
+    engine().encode_string(bytes, &mut text);
+    text
 }
 
 /// `None` unless it is exactly what [`encode`] gives for some bytes.

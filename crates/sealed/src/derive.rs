@@ -11,6 +11,9 @@ use aws_lc_rs::{
 
 const BLOCK_BYTES: usize = 16;
 
+/// The half of a salt that chooses a message's key.
+pub(crate) type Half = [u8; 12];
+
 /// The derivation under one subkey.
 pub(crate) struct Derivation {
     aes: EncryptingKey,
@@ -38,7 +41,7 @@ impl Derivation {
     }
 
     /// The cipher key and commitment for this half of a salt.
-    pub(crate) fn derive(&self, salt: &[u8; 12]) -> Result<Derived, Unspecified> {
+    pub(crate) fn derive(&self, salt: &Half) -> Result<Derived, Unspecified> {
         let mut blocks = self.template;
         for block in blocks.chunks_exact_mut(BLOCK_BYTES) {
             block[4..].iter_mut().zip(salt).for_each(|(block, salt)| *block ^= salt);

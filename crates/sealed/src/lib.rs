@@ -18,6 +18,7 @@ mod derive;
 mod draft;
 mod list;
 mod log;
+mod message;
 #[cfg(test)]
 mod model;
 mod node;
@@ -25,6 +26,7 @@ mod overwritten;
 mod packed;
 mod replica;
 mod rings;
+mod salt;
 mod seal;
 mod sessions;
 mod settings;

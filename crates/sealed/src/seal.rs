@@ -14,27 +14,24 @@
 //!    `version (1) | key id (4) | length of the name (4) | cookie name | length of the purpose (4) | purpose`; lengths are
 //!    big-endian. It is hashed once for each key, so that every message authenticates one block and not four.
 //!
-//! Steps 2 and 3 are [XAES-256-GCM](https://c2sp.org/XAES-256-GCM), apart from the commitment: 192 random bits choose the
-//! pair of key and nonce, so after 2^80 messages a repeated pair is still less likely than one in 2^32. A sealed value
-//! opens under one ring key only: two that share a commitment would be a collision of 256 bits that come out of HKDF.
+//! Steps 2 and 3 are [XAES-256-GCM](https://c2sp.org/XAES-256-GCM), apart from the commitment: where all 192 bits are
+//! random, a repeated pair of key and nonce is still less likely than one in 2^32 after 2^80 messages. Sessions share the
+//! key's half of a salt, 4096 a thread, and so its outcome is kept: then that holds for 2^53 messages. A sealed value opens
+//! under one ring key only: two that share a commitment would be a collision of 256 bits that come out of HKDF.
 
 use std::{fmt, sync::Arc};
 
 use aws_lc_rs::{
-    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    aead::{Aad, Nonce},
     constant_time::verify_slices_are_equal,
     digest::{SHA256, digest},
-    error::Unspecified,
 };
 use cloakroom::{
     CoreError,
     keyring::{Key, KeyId, KeyRing},
 };
 
-use crate::{
-    base64url,
-    derive::{Derivation, Derived},
-};
+use crate::{base64url, derive::Half, message::MessageKeys};
 
 const VERSION: u8 = 1;
 const SUBKEY_PURPOSE: &str = "cloakroom/seal/1";
@@ -110,7 +107,7 @@ pub enum Rejected {
 /// A key of the ring, ready for use.
 struct SealKey {
     id: KeyId,
-    derivation: Derivation,
+    messages: MessageKeys,
     associated: [u8; 16],
 }
 
@@ -158,18 +155,20 @@ impl Sealer {
         let key = &self.keys[self.primary];
         let failed = |_| CoreError::invalid("the cipher refused to seal");
         let (for_key, nonce) = halves(salt);
-        let derived = key.derivation.derive(&for_key).map_err(failed)?;
+        let found = key.messages.key(&for_key).map_err(failed)?;
         let mut sealed = Vec::with_capacity(plaintext.len() + OVERHEAD_BYTES);
         sealed.push(VERSION);
         sealed.extend_from_slice(key.id.as_bytes());
         sealed.extend_from_slice(salt);
-        sealed.extend_from_slice(derived.commitment());
+        sealed.extend_from_slice(&found.key.commitment);
         sealed.extend_from_slice(plaintext);
-        let tag = cipher(&derived)
-            .map_err(failed)?
+        let tag = found
+            .key
+            .cipher
             .seal_in_place_separate_tag(nonce, Aad::from(&key.associated), &mut sealed[CIPHERTEXT_AT..])
             .map_err(failed)?;
         sealed.extend_from_slice(tag.as_ref());
+        key.messages.keep(found);
         Ok(base64url::encode(&sealed))
     }
 
@@ -193,13 +192,15 @@ impl Sealer {
         let id = KeyId::from_bytes([a, b, c, d]);
         let key = self.keys.iter().find(|key| key.id == id).ok_or(Rejected::UnknownKey(id))?;
         let (for_key, nonce) = halves(salt);
-        let derived = key.derivation.derive(&for_key).map_err(|_| Rejected::BadSeal)?;
-        verify_slices_are_equal(commitment, derived.commitment()).map_err(|_| Rejected::BadSeal)?;
-        let plaintext = cipher(&derived)
-            .map_err(|_| Rejected::BadSeal)?
+        let found = key.messages.key(&for_key).map_err(|_| Rejected::BadSeal)?;
+        verify_slices_are_equal(commitment, &found.key.commitment).map_err(|_| Rejected::BadSeal)?;
+        let plaintext = found
+            .key
+            .cipher
             .open_in_place(nonce, Aad::from(&key.associated), body)
             .map_err(|_| Rejected::BadSeal)?
             .len();
+        key.messages.keep(found);
         bytes.truncate(CIPHERTEXT_AT + plaintext);
         bytes.drain(..CIPHERTEXT_AT);
         Ok(bytes)
@@ -214,7 +215,7 @@ impl fmt::Debug for Sealer {
 
 impl SealKey {
     fn new(key: &Key, cookie_name: &str, purpose: &str) -> Result<Self, CoreError> {
-        let derivation = Derivation::new(&key.derive(SUBKEY_PURPOSE))
+        let messages = MessageKeys::new(&key.derive(SUBKEY_PURPOSE))
             .map_err(|_| CoreError::invalid("the cipher refused a key of the ring"))?;
         let mut bound = vec![VERSION];
         bound.extend_from_slice(key.id().as_bytes());
@@ -225,18 +226,14 @@ impl SealKey {
         }
         let mut associated = [0; 16];
         associated.copy_from_slice(&digest(&SHA256, &bound).as_ref()[..16]);
-        Ok(Self { id: key.id(), derivation, associated })
+        Ok(Self { id: key.id(), messages, associated })
     }
 }
 
 /// The halves of a salt: the first chooses the message's key, the second is its nonce.
-fn halves(salt: &Salt) -> ([u8; 12], Nonce) {
+fn halves(salt: &Salt) -> (Half, Nonce) {
     let (mut for_key, mut nonce) = ([0; 12], [0; 12]);
     for_key.copy_from_slice(&salt[..12]);
     nonce.copy_from_slice(&salt[12..]);
     (for_key, Nonce::assume_unique_for_key(nonce))
-}
-
-fn cipher(derived: &Derived) -> Result<LessSafeKey, Unspecified> {
-    UnboundKey::new(&AES_256_GCM, derived.cipher_key()).map(LessSafeKey::new)
 }

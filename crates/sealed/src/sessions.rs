@@ -13,7 +13,7 @@ use cloakroom::{
     carrier::{
         self, Carrier, Change, Cut, CutAnswer, FIXED_BYTES_MAX, Honour, Opened, SUBJECT_BYTES, Sealed, Stamp,
     },
-    clock::{Clock, Entropy as _, OsEntropy, SystemClock},
+    clock::{Clock, SystemClock},
     cookie::{Parts, capacity},
     event::Rejection,
     keyring::LiveRing,
@@ -28,6 +28,7 @@ use crate::{
     overwritten::{Issued, Overwritten},
     packed,
     rings::Rings,
+    salt::salt,
     seal::{OVERHEAD_BYTES, Rejected},
     settings::ListSettings,
 };
@@ -332,9 +333,7 @@ impl Carrier for SealedSessions {
     fn seal(&self, record: &Record, stamp: Stamp) -> Result<Sealed, Error> {
         let stamp = self.node.as_ref().map_or(stamp, |node| node.dated(stamp));
         let plain = self.encoded(record, stamp)?;
-        let mut salt = [0; 24];
-        OsEntropy.fill(&mut salt)?;
-        let value = self.rings.sealer()?.seal(&plain, &salt)?;
+        let value = self.rings.sealer()?.seal(&plain, &salt()?)?;
         let Record { id, version, times, .. } = record;
         let (id, generation, version, at) = (*id, stamp.generation, *version, times.active);
         let is_overwriting = self.overwritten.note(Issued { id, generation, version, at });

@@ -74,15 +74,15 @@ fn finish<R: From<String>>(
     mut response: Response<R>,
     is_safe: bool,
 ) -> Response<R> {
-    match committed.and_then(|outcome| set_headers(response.headers_mut(), &outcome)) {
+    match committed.and_then(|outcome| set_headers(response.headers_mut(), outcome)) {
         Ok(()) => response,
         Err(error) => Problem::from(error).into_response_for(is_safe),
     }
 }
 
-fn set_headers(headers: &mut HeaderMap, outcome: &Outcome) -> Result<(), Error> {
-    for set_cookie in outcome.set_cookie.iter().chain(&outcome.more_cookies) {
-        let mut value = HeaderValue::from_str(set_cookie.expose())
+fn set_headers(headers: &mut HeaderMap, outcome: Outcome) -> Result<(), Error> {
+    for set_cookie in outcome.set_cookie.into_iter().chain(outcome.more_cookies) {
+        let mut value = HeaderValue::try_from(set_cookie.into_exposed())
             .map_err(|_| Error::invalid("the cookie's name, path or domain can't stand in a header"))?;
         value.set_sensitive(true);
         headers.append(header::SET_COOKIE, value);

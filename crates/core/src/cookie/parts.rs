@@ -82,16 +82,16 @@ impl CookiePolicy {
             count += 1;
         }
         if count == 1 {
-            return [vec![self.set_sealed(value, max_age)], self.clear_parts(1, before)].concat();
+            return [vec![self.set_sealed(value.to_owned(), max_age)], self.clear_parts(1, before)].concat();
         }
         // A sealed value is ASCII, so it can be cut anywhere.
         let (start, mut rest) = value.split_at((COOKIE_BYTES_MAX - name.len() - 1).min(value.len()));
-        let mut cookies = vec![self.set_sealed(&format!("{count}{start}"), max_age)];
+        let mut cookies = vec![self.set_sealed(format!("{count}{start}"), max_age)];
         for number in 2..=count {
             let (part, left) = rest.split_at((COOKIE_BYTES_MAX - name.len() - SUFFIX_BYTES).min(rest.len()));
             cookies.push(self.render_as(
                 &format!("{name}.{number}"),
-                part,
+                part.to_owned(),
                 max_age.max(Duration::from_secs(1)),
             ));
             rest = left;
@@ -104,7 +104,9 @@ impl CookiePolicy {
     #[must_use]
     pub fn clear_parts(&self, kept: usize, before: usize) -> Vec<String> {
         let name = |number| format!("{}.{number}", self.cookie_name());
-        (kept + 1..=before).map(|number| self.render_as(&name(number), "", Duration::ZERO)).collect()
+        (kept + 1..=before)
+            .map(|number| self.render_as(&name(number), String::new(), Duration::ZERO))
+            .collect()
     }
 }
 

@@ -83,7 +83,7 @@ fn c_chips_partitioned_needs_secure() {
 /// Bug: a cookie that was sealed in its session's last second was deleted. Cause: what was left was rounded down.
 #[test]
 fn a_sealed_cookie_is_never_deleted_by_what_sets_it() {
-    let set = CookiePolicy::default().set_sealed("x", Duration::from_millis(999));
+    let set = CookiePolicy::default().set_sealed("x".to_owned(), Duration::from_millis(999));
     assert!(set.contains("; Max-Age=1;"), "{set}");
 }
 
