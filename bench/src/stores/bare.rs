@@ -66,7 +66,7 @@ pub(super) async fn mysql(url: &str) -> Read {
     let pool = mysql_async::Pool::new(options);
     let mut connection = pool.get_conn().await.expect("the engine was started");
     connection
-        .query_drop("CREATE TABLE bare (id VARBINARY(32) PRIMARY KEY, value BLOB NOT NULL) ENGINE = InnoDB")
+        .query_drop("CREATE TABLE bare (id VARBINARY(64) PRIMARY KEY, value BLOB NOT NULL) ENGINE = InnoDB")
         .await
         .expect("a new database takes a table");
     for number in 0..SESSIONS {
