@@ -73,6 +73,7 @@ mod connect;
 mod diagnosis;
 mod failure;
 mod line;
+mod loads;
 mod news;
 mod pool;
 mod row;
@@ -97,6 +98,7 @@ use crate::{
     connect::Connector,
     diagnosis::Own,
     failure::Failure,
+    loads::Loads,
     news::News,
     pool::{Pool, Use},
     statements::Walk,
@@ -105,6 +107,7 @@ use crate::{
 /// Sessions in a PostgreSQL database.
 pub struct PostgresStore {
     pool: Pool,
+    loads: Loads,
     news: Arc<News>,
     connections: usize,
     shown: String,
@@ -134,7 +137,8 @@ impl PostgresStore {
         drop(client);
         let (pool, news) = (Pool::new(Arc::clone(&connector), connections), News::new(connector));
         pool.open().await.map_err(Failure::at_start)?;
-        Ok(Self { pool, news, connections, shown, walk: Mutex::default() })
+        let loads = Loads::new(pool.clone());
+        Ok(Self { pool, loads, news, connections, shown, walk: Mutex::default() })
     }
 
     /// The steps that make the tables, for people who run them by themselves: each is several statements, to be run once
@@ -166,7 +170,7 @@ impl Store for PostgresStore {
     }
 
     fn load(&self, id: SessionId, now: Timestamp) -> Answer<'_, Loaded> {
-        Answer::later(self.pool.call(Use::Read, move |line| statements::load(line, id, now)))
+        Answer::later(self.loads.load(id, now))
     }
 
     fn create(&self, record: Arc<Record>, _now: Timestamp) -> Answer<'_, Written> {

@@ -94,7 +94,7 @@ use crate::{
 pub struct RedisStore {
     link: Link,
     keys: Keys,
-    loads: Arc<Loads>,
+    loads: Loads,
     news: Arc<News>,
 }
 
@@ -160,7 +160,7 @@ impl RedisStore {
 
     /// None: there is no key. What has expired by this clock may be alive by another.
     async fn look_up(&self, id: SessionId, now: Timestamp) -> Result<Option<Loaded>, Error> {
-        let [value, watermark] = self.loads.find(id).await.map_err(|failure| self.error(failure))?;
+        let [value, watermark] = self.loads.find(id).await?;
         value::loaded(id, bytes(&value), bytes(&watermark), now)
     }
 
