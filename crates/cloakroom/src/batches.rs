@@ -118,7 +118,7 @@ impl<F: Fetch> Batches<F> {
         let _run = self.0.join(Wanted { key, caller }, &runtime);
         match answer.await {
             Ok(found) => found,
-            // The batch was begun on another runtime, which was shut down.
+            // The batch was begun on another runtime, which was shut down, or has come back incomplete.
             Err(_) => self.0.fetch.one(key).await,
         }
     }
@@ -168,6 +168,8 @@ impl<F: Fetch> Shared<F> {
         }
         let keys: Vec<_> = wanted.iter().map(|wanted| wanted.key).collect();
         match self.fetch.several(&keys).await {
+            // Where answers are missing, it can't be told whose: all ask alone.
+            Ok(found) if found.len() != wanted.len() => {}
             Ok(found) => {
                 for (wanted, found) in wanted.into_iter().zip(found) {
                     let _ = wanted.caller.send(Ok(found));

@@ -101,6 +101,7 @@ macro_rules! __cases {
             concurrency::r_revive_an_end_beats_a_write_held_up_at_any_await,
             concurrency::a_touch_held_up_at_any_await_undoes_no_write,
             concurrency::many_sessions_at_once_never_mix,
+            concurrency::loads_of_one_moment_are_each_answered_for_themselves,
             cancellation::a_load_dropped_at_any_await_leaves_no_trace,
             cancellation::a_create_dropped_at_any_await_is_made_or_not,
             cancellation::a_replace_dropped_at_any_await_is_made_or_not,
