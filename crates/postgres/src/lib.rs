@@ -130,7 +130,19 @@ impl PostgresStore {
     /// [`Error::is_invalid`] for a URL that can't work, a refused login, a database that isn't there, missing rights or
     /// tables of a newer version; [`Error::is_unavailable`] if the server can't be reached.
     pub async fn connect(url: &str) -> Result<Self, Error> {
-        let Address { configs, tls, connections, migrates, prepares, shown } = Address::parse(url)?;
+        Self::open(Address::parse(url)?).await
+    }
+
+    /// Connects, and changes nothing. For a diagnosis.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`]; [`Error::is_invalid`], too, if the tables aren't there or aren't up to date.
+    pub async fn inspect(url: &str) -> Result<Self, Error> {
+        Self::open(Address { migrates: false, ..Address::parse(url)? }).await
+    }
+
+    async fn open(address: Address) -> Result<Self, Error> {
+        let Address { configs, tls, connections, migrates, prepares, shown } = address;
         let connector = Arc::new(Connector::new(configs, tls, prepares));
         let (client, _) = connector.client().await.map_err(|refusal| Failure::from(refusal).at_start())?;
         schema::prepare(&client, migrates).await.map_err(Failure::at_start)?;
@@ -141,11 +153,11 @@ impl PostgresStore {
         Ok(Self { pool, loads, news, connections, shown, walk: Mutex::default() })
     }
 
-    /// The steps that make the tables, for people who run them by themselves: each is several statements, to be run once
-    /// and in one transaction, in this order.
+    /// The steps that make the tables, for people who run them by themselves, in this order: each is one transaction.
+    /// `cloakroom migrations postgres:` prints them.
     #[must_use]
     pub fn migrations() -> &'static [&'static str] {
-        schema::STEPS
+        schema::STEPS_BY_HAND
     }
 
     /// The answer to a change, and news of it once it is stored.
