@@ -31,6 +31,9 @@ pub(crate) struct Connector {
     /// Whether to prepare statements, where they can be.
     prepares: bool,
     can_prepare: Arc<AtomicBool>,
+    /// Whether a connection may be asked several things before it has answered: not before a pooler, nor before it is known
+    /// that there is none.
+    can_pipeline: AtomicBool,
 }
 
 /// A server that hangs takes connections, and says nothing.
@@ -39,12 +42,19 @@ pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(5);
 impl Connector {
     pub(crate) fn new(configs: Vec<Config>, tls: Option<Tls>, prepares: bool) -> Self {
         let (answered_last, can_prepare) = (AtomicUsize::new(0), Arc::default());
-        Self { configs, answered_last, tls, prepares, can_prepare }
+        Self { configs, answered_last, tls, prepares, can_prepare, can_pipeline: AtomicBool::new(false) }
     }
 
     /// Whether statements are prepared once for each connection.
     pub(crate) fn can_prepare(&self) -> bool {
         self.can_prepare.load(Ordering::Relaxed)
+    }
+
+    /// Whether calls may share a connection. A pooler lets go of a server once it has answered, with the rest of what was
+    /// sent still on its way there: what follows goes to another one, between what others say to it (PgBouncer's issue
+    /// 759).
+    pub(crate) fn can_pipeline(&self) -> bool {
+        self.can_pipeline.load(Ordering::Relaxed) && self.can_prepare()
     }
 
     pub(crate) async fn connect(&self) -> Result<Line, Refusal> {
@@ -129,7 +139,11 @@ impl Connector {
             Err(refusal) => Err(refusal),
             // A pooler that gives statements names of its own knows them (PgBouncer from 1.21 on).
             Ok(Some(name)) if !is_the_drivers(&name) => Ok(true),
-            Ok(_) => Ok(!self.shares_servers(client).await?),
+            Ok(_) => {
+                let is_pooled = self.shares_servers(client).await?;
+                self.can_pipeline.store(!is_pooled, Ordering::Relaxed);
+                Ok(!is_pooled)
+            }
         }
     }
 

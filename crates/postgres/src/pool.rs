@@ -12,7 +12,7 @@ use cloakroom::Error;
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
-    sync::{OwnedMutexGuard, Semaphore},
+    sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -51,6 +51,8 @@ struct Group {
     lines_max: usize,
     /// Calls on each line before another is opened.
     depth: usize,
+    /// One permit for each line, for calls that don't share theirs.
+    turns: Arc<Semaphore>,
     /// Held while a connection is opened: one at a time.
     opening: Arc<tokio::sync::Mutex<Failed>>,
 }
@@ -118,11 +120,12 @@ impl Pool {
         let shared = Arc::clone(&self.shared);
         shared.permits.acquire().await.map_err(|_| closed())?.forget();
         let permit = Permit(Arc::clone(&shared));
+        let turn = shared.turn(usage).await?;
         let taken = shared.line(usage).await?;
         let line = Arc::clone(taken.line());
         let work = work(Arc::clone(&line));
         let future = Box::pin(async move {
-            let _permit = permit;
+            let _places = (permit, turn);
             let result = timeout(CALL_MAX, work).await.unwrap_or_else(|_| Err(Refusal::late().into()));
             if result.as_ref().is_err_and(Failure::is_fatal) {
                 taken.line().give_up();
@@ -201,6 +204,14 @@ impl Shared {
         }
     }
 
+    /// A call's turn, where calls have a line each.
+    async fn turn(&self, usage: Use) -> Result<Option<OwnedSemaphorePermit>, Error> {
+        if self.connector.can_pipeline() {
+            return Ok(None);
+        }
+        Arc::clone(&self.group(usage).turns).acquire_owned().await.map(Some).map_err(|_| closed())
+    }
+
     async fn line(self: &Arc<Self>, usage: Use) -> Result<Taken, Failure> {
         let asked = Instant::now();
         loop {
@@ -222,13 +233,15 @@ impl Shared {
         }
     }
 
-    /// The line with the fewest calls, if there is one. If it has many, another one is opened for those to come.
+    /// The line with the fewest calls, if there is one: with none, where calls have a line each. If it has many, another one
+    /// is opened for those to come.
     fn take(self: &Arc<Self>, usage: Use) -> Option<Taken> {
-        let group = self.group(usage);
+        let (group, shares) = (self.group(usage), self.connector.can_pipeline());
         let (taken, lines) = {
             let mut lines = group.lines.lock();
             lines.retain(|line| line.is_usable());
-            (lines.iter().min_by_key(|line| line.waiting()).map(Taken::of), lines.len())
+            let least = lines.iter().min_by_key(|line| line.waiting());
+            (least.filter(|line| shares || line.waiting() == 0).map(Taken::of), lines.len())
         };
         let is_busy = taken.as_ref().is_some_and(|taken| taken.line().waiting() > group.depth);
         if is_busy
@@ -268,6 +281,7 @@ impl Shared {
 
 impl Group {
     fn new(lines_max: usize, depth: usize) -> Self {
-        Self { lines: Mutex::default(), lines_max, depth, opening: Arc::default() }
+        let turns = Arc::new(Semaphore::new(lines_max));
+        Self { lines: Mutex::default(), lines_max, depth, turns, opening: Arc::default() }
     }
 }

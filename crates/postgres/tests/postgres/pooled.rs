@@ -8,7 +8,7 @@ use cloakroom::{
 };
 use cloakroom_postgres::PostgresStore;
 use cloakroom_store_test::{Harness, cases};
-use engines::{Breakable as _, Engine as _, PgBouncer, Postgres};
+use engines::{Breakable as _, Engine as _, PgBouncer, Postgres, Proxy};
 use tokio::time::timeout;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -111,5 +111,25 @@ async fn a_pooler_without_its_server_is_an_outage_and_an_unknown_database_a_mist
     for _ in 0..3 {
         let away = PostgresStore::connect(&pooled.url()).await.unwrap_err();
         assert!(away.is_unavailable(), "{away:?}");
+    }
+}
+
+/// The bug: a pooler in transaction mode gave parts of a call to another server, between the parts of somebody else's: calls
+/// failed with "bind message supplies 14 parameters, but prepared statement requires 2". The cause: calls shared a
+/// connection, and a pooler lets go of its server when it has answered one call, though the next is still on its way. The
+/// mend: behind a pooler, a connection is asked one thing at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_pooler_a_connection_is_asked_one_thing_at_a_time() {
+    let pooled = Pooled::start();
+    for (target, shares) in [(pooled.server.address(), true), (pooled.pooler.address(), false)] {
+        let proxy = Proxy::start(target);
+        let url = pooled.server.url_at(proxy.address()) + "?connections=1";
+        let store = PostgresStore::connect(&url).await.unwrap();
+        proxy.delay(Duration::from_millis(20));
+        let before = proxy.turns();
+        let touches = (0..8).map(|id| store.touch(SessionId::from_bytes([id; 16]), NOW, NOW));
+        futures_util::future::try_join_all(touches).await.unwrap();
+        let turns = proxy.turns() - before;
+        assert_eq!(turns < 8, shares, "8 calls took {turns} turns");
     }
 }
