@@ -24,11 +24,18 @@ use crate::{
 ///
 /// Changes replace the file whole, so a reader sees the old ring or the new one; those who change it take turns by
 /// locking a file beside it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RingFile {
     path: PathBuf,
-    /// Whether a program that follows it is reading it.
+    /// Whether whoever follows it is reading it.
     is_being_read: Arc<AtomicBool>,
+}
+
+impl Clone for RingFile {
+    /// Of the same file, and followed by itself.
+    fn clone(&self) -> Self {
+        Self::new(&self.path)
+    }
 }
 
 /// More than any ring has. What is longer is some other file.
@@ -203,10 +210,10 @@ impl RingSource for RingFile {
             let message = format!("the key ring {} is being read, and that takes long", self.path.display());
             return Answer::ready(Err(Error::unavailable(message, "its file system may hang")));
         }
-        let file = self.clone();
+        let (file, being_read) = (self.clone(), BeingRead(Arc::clone(&self.is_being_read)));
         Answer::later(in_background(move || {
             let ring = file.read();
-            file.is_being_read.store(false, Ordering::Release);
+            drop(being_read);
             ring
         }))
     }
@@ -214,6 +221,15 @@ impl RingSource for RingFile {
     fn replace(&self, expected: &KeyRing, ring: &KeyRing) -> Answer<'_, bool> {
         let (file, expected, ring) = (self.clone(), expected.clone(), ring.clone());
         Answer::later(in_background(move || file.replace(&expected, &ring)))
+    }
+}
+
+/// Says that the file isn't being read any more when it is dropped: read or not, or in a panic.
+struct BeingRead(Arc<AtomicBool>);
+
+impl Drop for BeingRead {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -367,6 +383,23 @@ mod tests {
             let lock = fs::metadata(folder.0.join("keys.lock")).unwrap();
             assert_eq!(lock.uid(), 12_345);
         }
+    }
+
+    /// Bug: a ring was never followed again once a look at it was given up before it began, and of two who followed clones
+    /// of one file, one was refused while the other read. Cause: the mark that it is being read was set when the look was
+    /// asked for, was taken back at the end of the read alone, and was shared by clones. Mend: a guard takes it back,
+    /// and each clone has its own.
+    #[tokio::test]
+    async fn a_look_that_was_given_up_is_no_look_under_way() {
+        let folder = folder("given-up");
+        let file = RingFile::new(folder.0.join("keys"));
+        let ring = file.create().unwrap();
+        drop(file.load());
+        let under_way = file.load();
+        assert!(file.load().await.unwrap_err().is_unavailable(), "one thread is enough");
+        assert!(file.clone().load().await.unwrap().is_same(&ring));
+        assert!(under_way.await.unwrap().is_same(&ring));
+        assert!(file.load().await.unwrap().is_same(&ring));
     }
 
     #[test]

@@ -71,8 +71,8 @@ struct Met {
 
 /// The shortest time between two reads that unknown ids cause, for anybody can make up ids.
 const READ_PERIOD_MIN: Duration = Duration::from_secs(1);
-/// How long a read may take.
-const READ_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a read or a change may take.
+const DEADLINE: Duration = Duration::from_secs(10);
 /// How long an id that wasn't found when the ring was last read counts as unknown without another look.
 const SETTLED_FOR: Duration = Duration::from_secs(30);
 /// The most ids that are remembered.
@@ -85,10 +85,10 @@ impl LiveRing {
     /// The ring that this source keeps.
     ///
     /// # Errors
-    /// What [`RingSource::load`] answers.
+    /// What [`RingSource::load`] answers; [`Error::is_unavailable`] if it answers nothing for ten seconds.
     pub async fn open(source: impl RingSource) -> Result<Self, Error> {
         let began = Instant::now();
-        let ring = source.load().await?;
+        let ring = within(DEADLINE, "key ring's", source.load()).await?;
         let live = Self::of(Box::new(source), ring);
         live.shared.met.lock().last_good_read = Some(began);
         Ok(live)
@@ -197,7 +197,7 @@ impl LiveRing {
     }
 
     pub(super) async fn replace(&self, expected: &KeyRing, ring: &KeyRing) -> Result<bool, Error> {
-        let is_kept = self.shared.source.replace(expected, ring).await?;
+        let is_kept = within(DEADLINE, "key ring's", self.shared.source.replace(expected, ring)).await?;
         self.shared.read().await?;
         Ok(is_kept)
     }
@@ -223,7 +223,7 @@ impl Shared {
         let _reading = self.reading.lock().await;
         let began = Instant::now();
         self.met.lock().last_read = Some(began);
-        let ring = within(READ_DEADLINE, "key ring's", self.source.load()).await?;
+        let ring = within(DEADLINE, "key ring's", self.source.load()).await?;
         let is_another = !ring.is_same(&self.ring.read());
         if is_another {
             tracing::info!(target: "cloakroom", "the key ring has changed: {ring:?}");
