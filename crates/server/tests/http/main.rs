@@ -13,4 +13,6 @@ mod guards;
 mod keys;
 mod pages;
 mod settings;
+#[cfg(feature = "sealed")]
+mod shared_keys;
 mod stopping;
