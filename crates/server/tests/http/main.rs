@@ -12,6 +12,8 @@ mod cart;
 mod guards;
 mod keys;
 mod pages;
+#[cfg(feature = "sealed")]
+mod sealed;
 mod settings;
 #[cfg(feature = "sealed")]
 mod shared_keys;
