@@ -67,6 +67,8 @@ pub struct SealedSessions {
 struct Bound {
     cookie_name: Box<str>,
     lifetime_max: Duration,
+    /// How far apart the nodes' clocks may be, for logins in progress.
+    clock_skew_max: Duration,
     /// The longest that a session can be when it is inflated.
     plain_bytes_max: usize,
 }
@@ -188,6 +190,13 @@ impl SealedSessions {
         Duration::from_secs(idle_s.into()) + node.settings().stale_after + SKEW
     }
 
+    /// From when a login counts that arrived at this time: a revocation covers what arrived up to the clocks' difference
+    /// later.
+    fn counted_from(&self, arrived: Timestamp) -> Result<Timestamp, Error> {
+        let skew_ms = u64::try_from(self.bound()?.clock_skew_max.as_millis()).unwrap_or(u64::MAX);
+        Ok(Timestamp::from_millis(arrived.as_millis().saturating_sub(skew_ms)))
+    }
+
     fn wish(&self, node: &Node, cut: &Cut) -> Result<Wish, Error> {
         let Cut { session, stamp, change } = cut;
         let (change, idle_s) = match change {
@@ -195,7 +204,8 @@ impl SealedSessions {
             Change::Move { from, record, arrived } => {
                 let subject = record.subject.clone().filter(|_| session.subject.is_none());
                 let (line, from) = (random()?.max(1), from.unwrap_or(Timestamp::ZERO));
-                let joins = subject.map(|subject| (subject, *arrived));
+                let arrived = self.counted_from(*arrived)?;
+                let joins = subject.map(|subject| (subject, arrived));
                 let idle_s = session.times.idle_s.max(record.times.idle_s);
                 (Becoming::Moved { line, from, joins }, idle_s)
             }
@@ -257,7 +267,8 @@ impl Carrier for SealedSessions {
         }
         let plain_bytes_max =
             policy.record_bytes_max + FIXED_BYTES_MAX + SUBJECT_BYTES_MAX + CLIENT_BYTES_MAX;
-        let bound = Bound { cookie_name: cookie_name.into(), lifetime_max, plain_bytes_max };
+        let (cookie_name, clock_skew_max) = (cookie_name.into(), policy.clock_skew_max);
+        let bound = Bound { cookie_name, lifetime_max, clock_skew_max, plain_bytes_max };
         self.bound.set(bound).map_err(|_| {
             Error::invalid("these sealed sessions are in use already: make others for another cookie")
         })
@@ -317,7 +328,8 @@ impl Carrier for SealedSessions {
         let Some(node) = &self.node else { return Ok(Stamp::default()) };
         node.check(now)?;
         let revoked = subject.and_then(|subject| node.last_revocation(subject));
-        if revoked.is_some_and(|(at, _)| at >= arrived) {
+        let counted_from = self.counted_from(arrived)?;
+        if revoked.is_some_and(|(at, _)| at >= counted_from) {
             return Err(Error::lost());
         }
         Ok(node.stamp(subject))

@@ -48,6 +48,7 @@ pub(crate) fn on_every_store(case: impl Fn(&Probe) + Sync) {
 /// Runs a case on every store but sealed cookies, with which it can't hold: each response carries a whole session there,
 /// the browser keeps the last one, and nothing remembers the others. `why` says what of that the case is about.
 #[track_caller]
+#[allow(clippy::print_stdout, reason = "what is left out stands in the test's output")]
 pub(crate) fn on_every_store_but_cookies(why: &str, case: impl Fn(&Probe) + Sync) {
     println!("not with sealed cookies: {why}");
     on(&[Store::Memory, Store::Sqlite], &[], case);
