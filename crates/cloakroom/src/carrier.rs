@@ -8,9 +8,9 @@
 use std::sync::Arc;
 
 pub use cloakroom_core::carried::{FIXED_BYTES_MAX, Stamp, decode, encode, note};
-use cloakroom_core::{Policy, Record, SessionId, Subject, Timestamp};
+use cloakroom_core::{Data, Policy, Record, SessionId, Subject, Timestamp};
 
-use crate::{Error, event::Rejection, store::Answer};
+use crate::{CoreError, Error, event::Rejection, store::Answer};
 
 /// Seals sessions into cookies, and opens them.
 pub trait Carrier: Send + Sync {
@@ -27,6 +27,20 @@ pub trait Carrier: Send + Sync {
 
     /// The most bytes of data that fit into cookies of this name.
     fn data_bytes_max(&self, cookie_name: &str) -> usize;
+
+    /// How many bytes of data fit whatever they are. What is longer is [looked at](Carrier::check_data) when a handler
+    /// changes it, for carriers to which its length doesn't tell.
+    fn data_bytes_sure(&self, cookie_name: &str) -> usize {
+        self.data_bytes_max(cookie_name)
+    }
+
+    /// Whether this data fits beside a subject whose name is so long.
+    ///
+    /// # Errors
+    /// [`is_too_large`](CoreError::is_too_large), with a message that names the largest entries.
+    fn check_data(&self, _data: &Data, _subject_bytes: usize) -> Result<(), CoreError> {
+        Ok(())
+    }
 
     /// The session in a cookie's value.
     ///

@@ -9,7 +9,7 @@ use std::{
 };
 
 use cloakroom::{
-    CoreError, Error, Policy, Record, SessionId, Subject, Timestamp,
+    CoreError, Data, Error, Policy, Record, SessionId, Subject, Timestamp,
     carrier::{
         self, Carrier, Change, Cut, CutAnswer, FIXED_BYTES_MAX, Honour, Opened, SUBJECT_BYTES, Sealed, Stamp,
     },
@@ -172,8 +172,8 @@ impl SealedSessions {
     /// data into a session and watch its cookie's length may learn of other data in it, although padding hides most of
     /// that: so leave it off where secrets and what strangers send lie in one session.
     ///
-    /// How much fits is known only when the response is made: what is too large then is an error of the response, and not
-    /// of the handler's change.
+    /// How much fits depends on the data. A change that makes more of it than would surely fit is tried out, and refused
+    /// where the handler makes it.
     #[must_use]
     pub fn compressed(mut self) -> Self {
         self.is_compressed = true;
@@ -183,6 +183,11 @@ impl SealedSessions {
     /// The most bytes that fit into cookies of this name when they are sealed.
     fn sealed_bytes_max(&self, cookie_name: &str) -> usize {
         (capacity(cookie_name, self.parts_max) * 3 / 4).saturating_sub(OVERHEAD_BYTES)
+    }
+
+    /// What they leave for data.
+    fn room(&self, cookie_name: &str) -> usize {
+        self.sealed_bytes_max(cookie_name).saturating_sub(FIXED_BYTES_MAX + SUBJECT_BYTES + CLIENT_BYTES)
     }
 
     /// For how long cookies may live on that are issued until every node has heard that they mustn't.
@@ -283,7 +288,28 @@ impl Carrier for SealedSessions {
             // As much as the policy allows: how small it gets, nobody knows beforehand.
             return usize::MAX;
         }
-        self.sealed_bytes_max(cookie_name).saturating_sub(FIXED_BYTES_MAX + SUBJECT_BYTES + CLIENT_BYTES)
+        self.room(cookie_name)
+    }
+
+    fn data_bytes_sure(&self, cookie_name: &str) -> usize {
+        if self.is_compressed {
+            packed::sure(self.room(cookie_name))
+        } else {
+            self.data_bytes_max(cookie_name)
+        }
+    }
+
+    fn check_data(&self, data: &Data, subject_bytes: usize) -> Result<(), CoreError> {
+        let Some(bound) = self.bound.get().filter(|_| self.is_compressed) else { return Ok(()) };
+        // The rest of the session is taken for as long as it can be, and for nothing that can be packed.
+        let rest = FIXED_BYTES_MAX + subject_bytes.max(SUBJECT_BYTES) + CLIENT_BYTES;
+        let plain = [packed::filler(rest), data.as_bytes()].concat();
+        let (bytes_max, packed) = (self.sealed_bytes_max(&bound.cookie_name), packed::pack(&plain));
+        if packed.is_some_and(|packed| packed.len() <= bytes_max) {
+            return Ok(());
+        }
+        let entries = data.iter().map(|(name, value)| (name, value.len()));
+        Err(CoreError::too_large(data.as_bytes().len(), bytes_max.saturating_sub(rest), entries))
     }
 
     fn open(&self, value: &[u8], now: Timestamp) -> Result<Opened, Error> {

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod batches;
+mod compressed;
 mod cookies;
 mod fixture;
 mod lifetimes;
