@@ -64,6 +64,12 @@ pub trait Carrier: Send + Sync {
     /// ended after `arrived`.
     fn begin(&self, subject: Option<&Subject>, arrived: Timestamp, now: Timestamp) -> Result<Stamp, Error>;
 
+    /// The same of a session that begins with the end of all others of its subject's: that is noted first, on every node.
+    ///
+    /// # Errors
+    /// Those of [`Carrier::begin`]; [`Error::is_unsupported`] if nothing is ever taken back.
+    fn begin_ending_others(&self, subject: &Subject, arrived: Timestamp) -> Answer<'_, Stamp>;
+
     /// Whether a session can be sealed, so that it is known before older cookies are refused for it.
     ///
     /// # Errors
@@ -143,6 +149,8 @@ pub enum Change {
         record: Arc<Record>,
         /// When the request that moves it arrived.
         arrived: Timestamp,
+        /// Whether all others of its subject's end with that.
+        ends_others: bool,
     },
 }
 

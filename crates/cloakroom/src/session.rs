@@ -178,17 +178,9 @@ impl Session {
     /// in the same request would refuse this login along with the others that were in progress.
     ///
     /// # Errors
-    /// As for [`Session::login`]; [`Error::is_unsupported`] if the store can't end sessions by their subject, or if
-    /// sessions travel in their cookies.
+    /// As for [`Session::login`]; [`Error::is_unsupported`] if the store can't end sessions by their subject.
     pub fn login_ending_others(&self, subject: Subject) -> Result<(), Error> {
-        let engine = &self.shared.engine;
-        if engine.is_carried {
-            return Err(Error::unsupported(
-                "sessions that travel in their cookies can't be ended by a login: end them by their subject, and let \
-                 the next request log in",
-            ));
-        }
-        engine.revoke()?;
+        self.shared.engine.revoke()?;
         self.login(subject)?;
         self.open()?.split().1.ends_others = true;
         Ok(())

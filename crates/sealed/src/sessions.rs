@@ -195,6 +195,11 @@ impl SealedSessions {
         Duration::from_secs(idle_s.into()) + node.settings().stale_after + SKEW
     }
 
+    /// The same, of sessions of which nothing is known.
+    fn kept_at_most(&self) -> Result<Duration, Error> {
+        Ok(self.bound()?.lifetime_max + SKEW)
+    }
+
     /// From when a login counts that arrived at this time: a revocation covers what arrived up to the clocks' difference
     /// later.
     fn counted_from(&self, arrived: Timestamp) -> Result<Timestamp, Error> {
@@ -206,13 +211,16 @@ impl SealedSessions {
         let Cut { session, stamp, change } = cut;
         let (change, idle_s) = match change {
             Change::End => (Becoming::Ended, session.times.idle_s),
-            Change::Move { from, record, arrived } => {
+            Change::Move { from, record, arrived, ends_others } => {
                 let subject = record.subject.clone().filter(|_| session.subject.is_none());
                 let (line, from) = (random()?.max(1), from.unwrap_or(Timestamp::ZERO));
                 let arrived = self.counted_from(*arrived)?;
                 let joins = subject.map(|subject| (subject, arrived));
+                let others = record.subject.clone().filter(|_| *ends_others);
+                let ends_others = others.map(|subject| Ok::<_, Error>((subject, self.kept_at_most()?)));
+                let ends_others = ends_others.transpose()?;
                 let idle_s = session.times.idle_s.max(record.times.idle_s);
-                (Becoming::Moved { line, from, joins }, idle_s)
+                (Becoming::Moved { line, from, joins, ends_others }, idle_s)
             }
         };
         Ok(Wish::Session(Box::new(SessionWish {
@@ -359,6 +367,18 @@ impl Carrier for SealedSessions {
             return Err(Error::lost());
         }
         Ok(node.stamp(subject))
+    }
+
+    fn begin_ending_others(&self, subject: &Subject, arrived: Timestamp) -> Answer<'_, Stamp> {
+        let Some(node) = &self.node else { return Answer::ready(Err(store::irrevocable())) };
+        let subject = subject.clone();
+        Answer::later(async move {
+            let (arrived, kept) = (self.counted_from(arrived)?, self.kept_at_most()?);
+            match node.revoke(Wish::Others { subject, arrived, kept }).await? {
+                Noted::Made(stamp) => Ok(stamp),
+                Noted::Superseded | Noted::Ended => Err(Error::lost()),
+            }
+        })
     }
 
     fn check(&self, record: &Record, stamp: Stamp) -> Result<(), Error> {
