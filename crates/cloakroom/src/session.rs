@@ -167,7 +167,7 @@ impl Session {
         }
         if self.shared.engine.is_carried {
             let (loaded, intent) = state.split();
-            crate::carried::check_room(intent.delta.apply_to_loaded(loaded), &subject, &self.shared.engine)?;
+            crate::room::check_room(intent.delta.apply_to_loaded(loaded), &subject, &self.shared.engine)?;
         }
         state.split().1.login = Some(subject);
         Ok(())
