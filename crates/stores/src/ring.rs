@@ -132,17 +132,24 @@ impl RingPlace {
         Ok(text.replace('%', "%25").replace('&', "%26"))
     }
 
-    /// What follows `keys=`: a path as it is, or a store's URL with `&` and `%` percent-encoded.
-    #[cfg(feature = "sealed")]
+    /// What follows `keys=`: a path as it is, or a store's URL of which at least `&` and `%` are percent-encoded.
     pub(crate) fn of_option(text: &str) -> Result<Self, Error> {
-        if is_store(text) { decoded(text)?.parse() } else { Ok(Self::file(text)) }
+        match decoded(text) {
+            Ok(url) if is_store(&url) => url.parse(),
+            Err(error) if is_store(text) => Err(error),
+            Ok(_) | Err(_) => Ok(Self::file(text)),
+        }
     }
 }
 
 /// A path as an option of a URL, which isn't encoded.
 pub(crate) fn file_option(path: &Path) -> Result<String, Error> {
     let text = path.to_str().filter(|path| !path.contains('&') && !is_store(path));
-    let wrong = || Error::invalid("the path of a key ring for sealed sessions is text without `&`");
+    let wrong = || {
+        Error::invalid(
+            "the path of a key ring for sealed sessions is text without `&`, and begins unlike a store's URL",
+        )
+    };
     text.map(str::to_owned).ok_or_else(wrong)
 }
 
@@ -282,7 +289,6 @@ fn is_store(text: &str) -> bool {
 }
 
 /// Undoes percent-encoding.
-#[cfg(feature = "sealed")]
 fn decoded(text: &str) -> Result<String, Error> {
     let wrong = || {
         Error::invalid(
@@ -334,7 +340,6 @@ mod tests {
         assert_eq!(ring.under("outer").unwrap().outer(), Some(Path::new("outer")));
     }
 
-    #[cfg(feature = "sealed")]
     #[test]
     fn an_option_is_read_as_it_was_written() {
         for text in ["", "keys", "a%20b", "a b/c"] {
@@ -347,12 +352,14 @@ mod tests {
         }
     }
 
-    #[cfg(all(feature = "sealed", feature = "sqlite"))]
+    #[cfg(feature = "sqlite")]
     #[test]
     fn a_stores_url_within_a_url_is_encoded() {
         let ring: RingPlace = "sqlite:a&b%26?c=d#shop".parse().unwrap();
         assert_eq!(ring.encoded().unwrap(), "sqlite:a%26b%2526?c=d#shop");
         assert_eq!(RingPlace::of_option(&ring.encoded().unwrap()).unwrap(), ring);
+        // Whoever encodes all of it isn't taken to name a file, whose path would be told.
+        assert_eq!(RingPlace::of_option("sqlite%3Aa%26b%2526%3Fc%3Dd%23shop").unwrap(), ring);
     }
 
     #[cfg(feature = "redis")]

@@ -118,7 +118,11 @@ impl fmt::Display for StoreUrl {
         f.write_str("sealed:?")?;
         for option in before.split('&').filter(|option| !option.is_empty()) {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
-            write!(f, "{name}={}&", shown(value))?;
+            match RingPlace::of_option(value) {
+                Ok(ring) if name == "keys" => write!(f, "{name}={ring}&")?,
+                Err(_) if name == "keys" => write!(f, "{name}=…&")?,
+                Ok(_) | Err(_) => write!(f, "{name}={value}&")?,
+            }
         }
         write!(f, "revocations={}", shown(list))
     }
@@ -175,6 +179,16 @@ mod tests {
         assert_eq!(url("memory:").with_keys(&path("a&b")).unwrap().whole, "memory:");
     }
 
+    #[cfg(all(feature = "sealed", feature = "redis"))]
+    #[test]
+    fn a16_2_5_credentials_of_a_ring_are_not_shown() {
+        for keys in ["redis://u:hunter2%2540@one/0#shop", "redis%3A%2F%2Fu%3Ahunter2%2540%40one%2F0%23shop"] {
+            let url = format!("sealed:?keys={keys}&revocations=redis://:hunter2@two/1?timeout_ms=900");
+            let url = StoreUrl::parse(&url).unwrap();
+            assert_eq!(url.to_string(), "sealed:?keys=redis://one/0#shop&revocations=redis://two/1");
+        }
+    }
+
     #[test]
     fn credentials_and_options_are_not_shown() {
         for (whole, shown) in [
@@ -182,10 +196,10 @@ mod tests {
             ("postgres://u:p%40@a,b/db?sslpassword=p", "postgres://a,b/db"),
             ("sqlite:sessions.db", "sqlite:sessions.db"),
             (
-                "sealed:?keys=redis://:p%40x@one/0#shop&outer=o&revocations=postgres://u:p@two/db?password=p",
-                "sealed:?keys=redis://one/0#shop&outer=o&revocations=postgres://two/db",
+                "sealed:?keys=k&outer=o&revocations=redis://:p@host?x=y@z",
+                "sealed:?keys=k&outer=o&revocations=redis://host",
             ),
-            ("sealed:?keys=k&revocations=redis://:p@host?x=y@z", "sealed:?keys=k&revocations=redis://host"),
+            ("sealed:?keys=memory:secret&revocations=none", "sealed:?keys=…&revocations=none"),
         ] {
             let driver = kinds::ALL[0].driver.unwrap();
             let url = StoreUrl { whole: whole.to_owned(), driver };
