@@ -68,6 +68,9 @@ enum What {
         rounds: usize,
         #[arg(long, default_value_t = 1.0)]
         seconds: f64,
+        /// One engine alone, such as `Redis`.
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Everything, in shorter rounds.
     All,
@@ -94,14 +97,14 @@ fn main() {
         What::Steps { rounds } => steps::run(rounds),
         What::Sqlite { rounds, seconds } => sqlite::run(rounds, seconds),
         What::Sealed { rounds, tries } => sealed::run(rounds, tries),
-        What::Stores { rounds, seconds } => stores::run(rounds, seconds),
+        What::Stores { rounds, seconds, only } => stores::run(rounds, seconds, only.as_deref()),
         What::All => {
             request::run(&request::Effort { rounds: 200, requests: 2_000 });
             memory::run(1_000_000, 2);
             scaling::run(1_000_000, &scaling::Effort { rounds: 15, requests: 40_000 });
             sqlite::run(5, 2.0);
             sealed::run(500, 200);
-            stores::run(5, 1.0);
+            stores::run(5, 1.0, None);
         }
         What::RequestOnce { case, requests } => request::once(case, requests),
         What::SealedOnce { case, laps } => sealed::once(case, laps),

@@ -32,7 +32,7 @@ const PEER_BOUND: f64 = 1.5;
 type Read = Arc<dyn Fn(usize) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// Rounds in turns, each of all for so long.
-pub fn run(rounds: usize, seconds: f64) {
+pub fn run(rounds: usize, seconds: f64, only: Option<&str>) {
     peer::build();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -52,32 +52,33 @@ pub fn run(rounds: usize, seconds: f64) {
         "times its",
     ]);
     let mut verdicts = Vec::new();
+    let is_wanted = |name: &str| only.is_none_or(|only| only.eq_ignore_ascii_case(name));
     let mut measure = |name: &str, url: &str, bare: Option<Read>, peer: Option<Peer>| {
         let rounds = Rounds { rounds, seconds };
         let contest = runtime.block_on(rounds.run(url, bare, peer));
         contest.report(name, &mut table, &mut verdicts);
     };
-    {
+    if is_wanted("Redis") {
         let engine = Redis::start();
         let bare = runtime.block_on(bare::redis(&engine.url()));
         measure("Redis", &engine.url(), Some(bare), Some(Peer::start("redis", &engine.url())));
     }
-    {
+    if is_wanted("Valkey") {
         let engine = Valkey::start();
         let bare = runtime.block_on(bare::redis(&engine.url()));
         measure("Valkey", &engine.url(), Some(bare), Some(Peer::start("redis", &engine.url())));
     }
-    {
+    if is_wanted("PostgreSQL") {
         let engine = Postgres::start();
         let bare = runtime.block_on(bare::postgres(&engine.url()));
         measure("PostgreSQL", &engine.url(), Some(bare), Some(Peer::start("postgres", &engine.url())));
     }
-    {
+    if is_wanted("MariaDB") {
         let engine = MariaDb::start();
         let bare = runtime.block_on(bare::mysql(&engine.url()));
         measure("MariaDB", &engine.url(), Some(bare), None);
     }
-    {
+    if is_wanted("SQLite") {
         let folder = engines::Folder::new("sqlite-reads");
         let url = format!("sqlite:{}", folder.path().join("ours.db").display());
         let theirs = folder.path().join("theirs.db").display().to_string();

@@ -84,6 +84,17 @@ impl Postgres {
     /// # Panics
     /// If they fail.
     pub fn run(&self, database: &str, statements: &str) {
+        self.try_to_run(database, statements).expect("psql runs them");
+    }
+
+    /// The same, where they may fail.
+    ///
+    /// # Errors
+    /// What the server said.
+    ///
+    /// # Panics
+    /// If there is no `psql`.
+    pub fn try_to_run(&self, database: &str, statements: &str) -> Result<(), String> {
         let run = Command::new(program("psql"))
             .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--username=cloakroom"])
             .arg(format!("--host={}", self.folder.path().display()))
@@ -92,7 +103,7 @@ impl Postgres {
             .args(["--command", statements])
             .output()
             .expect("psql starts");
-        assert!(run.status.success(), "psql: {}", String::from_utf8_lossy(&run.stderr));
+        if run.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&run.stderr).into_owned()) }
     }
 
     /// Gives a file in its folder to the user it runs as, for it alone.

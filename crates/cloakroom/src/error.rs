@@ -1,15 +1,16 @@
 //! The one error of this crate.
 
-use std::{borrow::Cow, error, fmt, time::Duration};
+use std::{borrow::Cow, error, fmt, sync::Arc, time::Duration};
 
 /// Why a session operation failed.
 ///
 /// Opaque: callers branch on the `is_…` predicates. The message says how to mend the cause, and never holds a token,
 /// a secret, a stored value or a store's credentials.
+#[derive(Clone)]
 pub struct Error {
     kind: Kind,
     message: Cow<'static, str>,
-    source: Option<Box<dyn error::Error + Send + Sync>>,
+    source: Option<Arc<dyn error::Error + Send + Sync>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +164,7 @@ impl Error {
         message: impl Into<Cow<'static, str>>,
         source: impl Into<Box<dyn error::Error + Send + Sync>>,
     ) -> Self {
-        Self { source: Some(source.into()), ..Self::new(Kind::Unavailable, message) }
+        Self { source: Some(source.into().into()), ..Self::new(Kind::Unavailable, message) }
     }
 
     /// The store holds something it can't read. For stores.
@@ -250,7 +251,8 @@ impl From<cloakroom_core::Error> for Error {
         } else {
             Kind::Invalid
         };
-        let source = error::Error::source(&error).map(|source| source.to_string().into());
+        let source = error::Error::source(&error)
+            .map(|source| Box::<dyn error::Error + Send + Sync>::from(source.to_string()).into());
         Self { kind, message: error.to_string().into(), source }
     }
 }

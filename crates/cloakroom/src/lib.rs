@@ -28,6 +28,7 @@
 //! that fails logs nobody out; a login makes every earlier token worthless at once.
 
 mod authentic;
+mod batches;
 mod builder;
 mod carried;
 pub mod carrier;

@@ -28,8 +28,11 @@ pub use cloakroom_core::lifetime::Times;
 pub use cloakroom_core::record::Authority;
 use cloakroom_core::{Record, SessionId, Subject, Timestamp, Version};
 
-pub use crate::watch::{Watch, Watchers};
 use crate::{Error, carrier::Carrier};
+pub use crate::{
+    batches::{Batches, Fetch},
+    watch::{Watch, Watchers},
+};
 
 /// A kind of storage for sessions.
 pub trait Store: Send + Sync + 'static {

@@ -179,6 +179,10 @@ impl State {
         self.epoch.revocations = before.checked_add(1).ok_or_else(|| {
             Error::unsupported("a subject can be revoked four thousand million times, and this one was")
         })?;
+        // Clocks differ, so the later one may have come first: it means the sessions of both.
+        if self.note.is_some_and(|note| note.at_ms > revocation.at.as_millis()) {
+            return Ok(());
+        }
         self.note = Some(Note {
             at_ms: revocation.at.as_millis(),
             except: revocation.except.map(|id| *id.as_bytes()),
@@ -194,7 +198,8 @@ impl State {
         self.note.filter(fresh).map(|note| note.read()).transpose()
     }
 
-    /// What is left of a session that a revocation ended: by which one can't be told, so the last stands for it.
+    /// What is left of a session that a revocation ended: by which one can't be told, so the one that is noted stands for
+    /// it.
     pub(crate) fn left(&self, id: SessionId, now: Timestamp) -> Result<Option<Tombstone>, Error> {
         let Some(note) = self.note.map(|note| note.read()).transpose()? else { return Ok(None) };
         let Revocation { at, reason, version, tombstones_expire: expires, .. } = note;

@@ -58,6 +58,7 @@
 mod address;
 mod diagnosis;
 mod failure;
+mod loads;
 mod pool;
 mod row;
 mod schema;
@@ -73,6 +74,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     address::{Address, Privacy},
+    loads::Loads,
     pool::Pool,
     row::Encoded,
     schema::PREPARE_MAX,
@@ -81,6 +83,7 @@ use crate::{
 /// Sessions in a MySQL or MariaDB database.
 pub struct MySqlStore {
     pool: Pool,
+    loads: Loads,
     privacy: Privacy,
     shown: String,
     /// The last row that a sweep looked at. Held during a sweep, so that two don't look at the same rows.
@@ -122,7 +125,8 @@ impl MySqlStore {
 
     fn of(Address { options, connections, privacy, shown, .. }: Address) -> Self {
         let pool = Pool::new(options, connections);
-        Self { pool, privacy, shown, swept_to: Mutex::new([0; 16]) }
+        let loads = Loads::new(pool.clone());
+        Self { pool, loads, privacy, shown, swept_to: Mutex::new([0; 16]) }
     }
 
     /// The steps that make the tables, as SQL for people who run it by themselves: in order, those that weren't run before.
@@ -139,7 +143,7 @@ impl Store for MySqlStore {
     }
 
     fn load(&self, id: SessionId, now: Timestamp) -> Answer<'_, Loaded> {
-        Answer::later(self.pool.read(move |db| Box::pin(statements::load(db, id, now))))
+        Answer::later(self.loads.load(id, now))
     }
 
     fn create(&self, record: Arc<Record>, _now: Timestamp) -> Answer<'_, Written> {

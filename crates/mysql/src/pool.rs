@@ -12,7 +12,8 @@ use tokio::{
 
 use crate::failure::Failure;
 
-/// Connections to one server.
+/// Connections to one server. The clones are handles on them.
+#[derive(Clone)]
 pub(crate) struct Pool {
     shared: Arc<Shared>,
     connections: u32,
@@ -76,6 +77,11 @@ impl Pool {
     pub(crate) fn new(options: Opts, connections: u32) -> Self {
         let permits = Arc::new(Semaphore::new(connections as usize));
         Self { shared: Arc::new(Shared { options, permits, idle: Mutex::default() }), connections }
+    }
+
+    /// How many there are at most.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections as usize
     }
 
     /// Makes a change. Whoever stops waiting doesn't stop it: it goes on in a task of its own, so that its answer is read

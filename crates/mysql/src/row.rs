@@ -60,13 +60,17 @@ pub(crate) fn version(version: Version) -> i64 {
     version.write_id().cast_signed()
 }
 
-/// What a row of `load.sql` holds.
-pub(crate) fn loaded(id: SessionId, row: Row) -> Result<Loaded, Error> {
+/// How many columns `load.sql` has. In `load_several.sql` the id follows them.
+pub(crate) const LOADED_COLUMNS: usize = 13;
+
+/// What a row of `load.sql` or `load_several.sql` holds.
+pub(crate) fn loaded(id: SessionId, row: Row, now: Timestamp) -> Result<Loaded, Error> {
     let mut row = Columns(row);
     let (version, subject) = (row.version(0)?, row.subject(1)?);
     if let Some(at) = row.optional_time(7)? {
         let (reason, expires) = (row.reason(8)?, row.time(5)?);
-        return Ok(Loaded::Ended(Tombstone { id, version, at, reason, expires }));
+        let tombstone = Tombstone { id, version, at, reason, expires };
+        return Ok(if now < expires { Loaded::Ended(tombstone) } else { Loaded::Absent });
     }
     let times = row.times(2)?;
     // Without that row everything would seem to have ended, and everybody be logged out in silence.
@@ -79,7 +83,8 @@ pub(crate) fn loaded(id: SessionId, row: Row) -> Result<Loaded, Error> {
     let client = row.take::<Option<String>>(9)?.map(Arc::from);
     let authority = Authority::decode(&row.take::<Vec<u8>>(10)?)?;
     let data = Data::from_json(&row.take::<String>(11)?)?;
-    Ok(Loaded::Found(Arc::new(Record { id, version, subject, authority, times, client, data })))
+    let record = Record { id, version, subject, authority, times, client, data };
+    Ok(if now < record.expires() { Loaded::Found(Arc::new(record)) } else { Loaded::Absent })
 }
 
 /// What a row of `list.sql` holds.
@@ -153,6 +158,6 @@ impl Columns {
     }
 }
 
-fn unreadable() -> Error {
+pub(crate) fn unreadable() -> Error {
     Error::corrupt("a row of the session tables has another form than this version writes")
 }

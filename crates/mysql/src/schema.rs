@@ -74,8 +74,8 @@ fn check(version: u32) -> Result<(), Failure> {
     match version {
         VERSION => Ok(()),
         0 => Err(Error::invalid(
-            "the session tables aren't there: leave `migrate=false` out, or run what `cloakroom migrations mysql:` \
-             prints as the database's owner",
+            "the session tables aren't there: a program that opens the store makes them, unless its URL says `migrate=false`; \
+             or run what `cloakroom migrations mysql:` prints as the database's owner",
         )
         .into()),
         older if older < VERSION => Err(Error::invalid(format!(

@@ -3,21 +3,39 @@
 
 use cloakroom::{
     Error, SessionId, Subject, Timestamp, Version,
-    store::{Loaded, Revocation, Summary, Swept, Tombstone, Written},
+    store::{Revocation, Summary, Swept, Tombstone, Written},
 };
 use mysql_async::{Conn, Params, Row, TxOpts, Value, params, prelude::Queryable as _};
 
 use crate::{
     failure::Failure,
+    loads,
     row::{self, Columns, Encoded, id as id_value, millis, version},
 };
 
 type Done<T> = Result<T, Failure>;
 
-pub(crate) async fn load(db: &mut Conn, id: SessionId, now: Timestamp) -> Done<Loaded> {
+pub(crate) async fn load(db: &mut Conn, id: SessionId, now: Timestamp) -> Done<Option<Row>> {
     let values = params! { "id" => id_value(id), "now" => millis(now) };
-    let row: Option<Row> = db.exec_first(include_str!("sql/load.sql"), values).await?;
-    Ok(row.map_or(Ok(Loaded::Absent), |row| row::loaded(id, row))?)
+    Ok(db.exec_first(include_str!("sql/load.sql"), values).await?)
+}
+
+/// Of those that are there.
+pub(crate) async fn load_several(
+    db: &mut Conn,
+    ids: Vec<SessionId>,
+    now: Timestamp,
+) -> Done<Vec<(SessionId, Row)>> {
+    let (statement, size) = loads::several(ids.len());
+    // What is asked for twice is found once.
+    let places = ids.iter().chain(ids.last().into_iter().cycle()).take(size);
+    let values: Vec<Value> = places.map(|id| id_value(*id).into()).chain([millis(now).into()]).collect();
+    let rows: Vec<Row> = db.exec(statement, values).await?;
+    let with_id = |row: Row| {
+        let id = row.get_opt(row::LOADED_COLUMNS).ok_or_else(row::unreadable)?;
+        Ok((row::session_id(id.map_err(|_| row::unreadable())?)?, row))
+    };
+    rows.into_iter().map(with_id).collect()
 }
 
 pub(crate) async fn create(db: &mut Conn, new: Encoded) -> Done<Written> {

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 
 use cloakroom::Error;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -23,7 +23,7 @@ pub(crate) struct Refusal {
 }
 
 /// Login refused, database unknown, rights or tables missing.
-const SETTINGS: [SqlState; 8] = [
+const SETTINGS: [SqlState; 7] = [
     SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
     SqlState::INVALID_PASSWORD,
     SqlState::INVALID_CATALOG_NAME,
@@ -31,8 +31,16 @@ const SETTINGS: [SqlState; 8] = [
     SqlState::INSUFFICIENT_PRIVILEGE,
     SqlState::UNDEFINED_TABLE,
     SqlState::UNDEFINED_COLUMN,
-    // A pooler that doesn't know a parameter of ours, or doesn't know transactions.
-    SqlState::PROTOCOL_VIOLATION,
+];
+
+/// PgBouncer says whatever it says with one code. Of these, somebody has to change something; the rest is about servers
+/// that it can't reach, or that are busy.
+const POOLER_SETTINGS: [&str; 5] = [
+    "unsupported startup parameter",
+    "no such database",
+    "no such user",
+    "authentication failed",
+    "auth failed",
 ];
 
 /// The server chose this statement to give way, or found that it must see what others did: it did nothing.
@@ -81,7 +89,7 @@ impl From<tokio_postgres::Error> for Refusal {
     fn from(error: tokio_postgres::Error) -> Self {
         if let Some(error) = error.as_db_error() {
             let message = format!("{} ({})", error.message(), error.code().code());
-            let is_setting = SETTINGS.contains(error.code());
+            let is_setting = SETTINGS.contains(error.code()) || is_poolers_setting(error);
             return Self { code: Some(error.code().clone()), message, is_setting };
         }
         let mut message = error.to_string();
@@ -94,6 +102,11 @@ impl From<tokio_postgres::Error> for Refusal {
         }
         Self { code: None, message, is_setting }
     }
+}
+
+fn is_poolers_setting(error: &DbError) -> bool {
+    *error.code() == SqlState::PROTOCOL_VIOLATION
+        && POOLER_SETTINGS.iter().any(|words| error.message().contains(words))
 }
 
 impl From<Refusal> for Failure {

@@ -73,6 +73,7 @@ mod connect;
 mod diagnosis;
 mod failure;
 mod line;
+mod loads;
 mod news;
 mod pool;
 mod row;
@@ -97,6 +98,7 @@ use crate::{
     connect::Connector,
     diagnosis::Own,
     failure::Failure,
+    loads::Loads,
     news::News,
     pool::{Pool, Use},
     statements::Walk,
@@ -105,6 +107,7 @@ use crate::{
 /// Sessions in a PostgreSQL database.
 pub struct PostgresStore {
     pool: Pool,
+    loads: Loads,
     news: Arc<News>,
     connections: usize,
     shown: String,
@@ -127,21 +130,34 @@ impl PostgresStore {
     /// [`Error::is_invalid`] for a URL that can't work, a refused login, a database that isn't there, missing rights or
     /// tables of a newer version; [`Error::is_unavailable`] if the server can't be reached.
     pub async fn connect(url: &str) -> Result<Self, Error> {
-        let Address { configs, tls, connections, migrates, prepares, shown } = Address::parse(url)?;
+        Self::open(Address::parse(url)?).await
+    }
+
+    /// Connects, and changes nothing. For a diagnosis.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`]; [`Error::is_invalid`], too, if the tables aren't there or aren't up to date.
+    pub async fn inspect(url: &str) -> Result<Self, Error> {
+        Self::open(Address { migrates: false, ..Address::parse(url)? }).await
+    }
+
+    async fn open(address: Address) -> Result<Self, Error> {
+        let Address { configs, tls, connections, migrates, prepares, shown } = address;
         let connector = Arc::new(Connector::new(configs, tls, prepares));
         let (client, _) = connector.client().await.map_err(|refusal| Failure::from(refusal).at_start())?;
         schema::prepare(&client, migrates).await.map_err(Failure::at_start)?;
         drop(client);
         let (pool, news) = (Pool::new(Arc::clone(&connector), connections), News::new(connector));
         pool.open().await.map_err(Failure::at_start)?;
-        Ok(Self { pool, news, connections, shown, walk: Mutex::default() })
+        let loads = Loads::new(pool.clone());
+        Ok(Self { pool, loads, news, connections, shown, walk: Mutex::default() })
     }
 
-    /// The steps that make the tables, for people who run them by themselves: each is several statements, to be run once
-    /// and in one transaction, in this order.
+    /// The steps that make the tables, for people who run them by themselves, in this order: each is one transaction.
+    /// `cloakroom migrations postgres:` prints them.
     #[must_use]
     pub fn migrations() -> &'static [&'static str] {
-        schema::STEPS
+        schema::STEPS_BY_HAND
     }
 
     /// The answer to a change, and news of it once it is stored.
@@ -166,7 +182,7 @@ impl Store for PostgresStore {
     }
 
     fn load(&self, id: SessionId, now: Timestamp) -> Answer<'_, Loaded> {
-        Answer::later(self.pool.call(Use::Read, move |line| statements::load(line, id, now)))
+        Answer::later(self.loads.load(id, now))
     }
 
     fn create(&self, record: Arc<Record>, _now: Timestamp) -> Answer<'_, Written> {

@@ -22,7 +22,8 @@ use crate::{
     line::{Line, Taken},
 };
 
-/// Connections to one database.
+/// Connections to one database. The clones are handles on them.
+#[derive(Clone)]
 pub(crate) struct Pool {
     shared: Arc<Shared>,
     calls_max: u32,
@@ -92,6 +93,11 @@ impl Pool {
     pub(crate) async fn open(&self) -> Result<(), Failure> {
         let line = self.shared.line(Use::Read).await?;
         Ok(self.shared.connector.examine(line.line()).await?)
+    }
+
+    /// How many connections reads share at most.
+    pub(crate) fn readers(&self) -> usize {
+        self.shared.reads.lines_max
     }
 
     pub(crate) fn connector(&self) -> &Connector {

@@ -33,13 +33,17 @@ pub(crate) fn columns(record: &Record) -> Result<Vec<Value>, Error> {
     ])
 }
 
-/// What a row of `load.sql` holds.
-pub(crate) fn loaded(id: SessionId, row: &Row) -> Result<Loaded, Error> {
+/// How many columns `load.sql` has. In `load_several.sql` the id follows them.
+pub(crate) const LOADED_COLUMNS: usize = 13;
+
+/// What a row of `load.sql` or `load_several.sql` holds.
+pub(crate) fn loaded(id: SessionId, row: &Row, now: Timestamp) -> Result<Loaded, Error> {
     let row = Columns(row);
     let (version, subject) = (row.version(0)?, row.subject(1)?);
     if let Some(at) = row.optional_time(7)? {
         let (reason, expires) = (row.reason(8)?, row.time(5)?);
-        return Ok(Loaded::Ended(Tombstone { id, version, at, reason, expires }));
+        let tombstone = Tombstone { id, version, at, reason, expires };
+        return Ok(if now < expires { Loaded::Ended(tombstone) } else { Loaded::Absent });
     }
     let times = row.times(2)?;
     if times.started < row.optional_time(12)?.ok_or_else(settings_lost)? {
@@ -48,7 +52,8 @@ pub(crate) fn loaded(id: SessionId, row: &Row) -> Result<Loaded, Error> {
     let client = row.optional_text(9)?.map(Arc::from);
     let authority = Authority::decode(row.bytes(10)?)?;
     let data = Data::from_json(row.optional_text(11)?.ok_or_else(unreadable)?)?;
-    Ok(Loaded::Found(Arc::new(Record { id, version, subject, authority, times, client, data })))
+    let record = Record { id, version, subject, authority, times, client, data };
+    Ok(if now < record.expires() { Loaded::Found(Arc::new(record)) } else { Loaded::Absent })
 }
 
 /// What a row of `list.sql` holds.

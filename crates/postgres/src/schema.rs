@@ -6,7 +6,11 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use crate::failure::{Failure, Refusal};
 
 /// The steps to the present schema, in order.
-pub(crate) const STEPS: &[&str] = &[include_str!("sql/schema_1.sql")];
+const STEPS: &[&str] = &[include_str!("sql/schema_1.sql")];
+
+/// The same, for people: each is made whole or not at all, and one that was made before fails and changes nothing.
+pub(crate) const STEPS_BY_HAND: &[&str] =
+    &[concat!("BEGIN;\n\n", include_str!("sql/schema_1.sql"), "\nCOMMIT;\n")];
 
 const VERSION: u32 = 1;
 
@@ -71,13 +75,13 @@ fn check(version: u32) -> Result<(), Failure> {
     match version {
         VERSION => Ok(()),
         0 => Err(Error::invalid(
-            "the session tables aren't there: leave `migrate=false` out, or run the steps of `PostgresStore::migrations` as \
-             the database's owner",
+            "the session tables aren't there: a program that opens the store makes them, unless its URL says `migrate=false`; \
+             or run what `cloakroom migrations postgres:` prints as the database's owner",
         )
         .into()),
         older if older < VERSION => Err(Error::invalid(format!(
             "the session tables are at version {older}, and this program needs {VERSION}: leave `migrate=false` out, or \
-             run the later steps of `PostgresStore::migrations`"
+             run the later steps of what `cloakroom migrations postgres:` prints"
         ))
         .into()),
         newer => Err(Error::invalid(format!(
@@ -95,6 +99,7 @@ mod tests {
     #[test]
     fn each_step_notes_its_version() {
         assert_eq!(STEPS.len(), usize::try_from(VERSION).unwrap());
+        assert_eq!(STEPS.len(), STEPS_BY_HAND.len());
         for (version, step) in (1..).zip(STEPS) {
             let note = format!("INSERT INTO cloakroom_migration (version) VALUES ({version});");
             assert!(step.contains(&note), "{version}");

@@ -6,6 +6,7 @@ use tokio_postgres::types::Type;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sql {
     Load,
+    LoadSeveral,
     Create,
     Replace,
     Touch,
@@ -25,8 +26,9 @@ const NUMBER: Type = Type::INT8;
 
 impl Sql {
     /// All of them, each at its own number.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Load,
+        Self::LoadSeveral,
         Self::Create,
         Self::Replace,
         Self::Touch,
@@ -45,6 +47,7 @@ impl Sql {
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Load => include_str!("sql/load.sql"),
+            Self::LoadSeveral => include_str!("sql/load_several.sql"),
             Self::Create => include_str!("sql/create.sql"),
             Self::Replace => include_str!("sql/replace.sql"),
             Self::Touch => include_str!("sql/touch.sql"),
@@ -65,6 +68,7 @@ impl Sql {
     pub(crate) fn types(self) -> &'static [Type] {
         match self {
             Self::Load | Self::IsAlive => const { &[Type::UUID, NUMBER] },
+            Self::LoadSeveral => const { &[Type::UUID_ARRAY, NUMBER] },
             Self::Create => Self::Replace.types().first_chunk::<12>().map_or(&[], |columns| columns),
             Self::Replace => {
                 const {

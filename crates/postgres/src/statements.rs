@@ -5,9 +5,10 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use cloakroom::{
     Error, SessionId, Subject, Timestamp, Version,
-    store::{Loaded, Revocation, Summary, Swept, Tombstone, Written},
+    store::{Revocation, Summary, Swept, Tombstone, Written},
 };
 use tokio::time::Instant;
+use tokio_postgres::Row;
 
 use crate::{
     failure::Failure,
@@ -19,9 +20,19 @@ use crate::{
 
 type Done<T> = Result<T, Failure>;
 
-pub(crate) async fn load(line: Arc<Line>, id: SessionId, now: Timestamp) -> Done<Loaded> {
-    let found = line.make(Sql::Load, &[id.into(), now.into()]).await?;
-    Ok(found.rows.first().map_or(Ok(Loaded::Absent), |row| row::loaded(id, row))?)
+pub(crate) async fn load(line: Arc<Line>, id: SessionId, now: Timestamp) -> Done<Option<Row>> {
+    Ok(line.make(Sql::Load, &[id.into(), now.into()]).await?.rows.pop())
+}
+
+/// Of those that are there.
+pub(crate) async fn load_several(
+    line: Arc<Line>,
+    ids: Vec<SessionId>,
+    now: Timestamp,
+) -> Done<Vec<(SessionId, Row)>> {
+    let found = line.make(Sql::LoadSeveral, &[Value::ids(ids.into_iter()), now.into()]).await?;
+    let with_id = |row| Ok((Columns(&row).id(row::LOADED_COLUMNS)?, row));
+    found.rows.into_iter().map(with_id).collect()
 }
 
 pub(crate) async fn create(line: Arc<Line>, columns: Vec<Value>) -> Done<Written> {

@@ -9,14 +9,29 @@ use tokio_postgres::types::{IsNull, ToSql, Type};
 pub(crate) enum Value {
     Null,
     Number(i64),
-    /// On the wire, a text, a JSON text, a UUID and a row's place are their bytes.
+    /// On the wire, a text, a JSON text, a UUID, an array and a row's place are their bytes.
     Bytes(Vec<u8>),
 }
+
+/// What the server calls the type.
+const UUID: i32 = 2950;
 
 impl Value {
     /// The place where a page of the table begins.
     pub(crate) fn page(page: u32) -> Self {
         Self::Bytes([&page.to_be_bytes()[..], &[0; 2]].concat())
+    }
+
+    /// An array of ids.
+    pub(crate) fn ids(ids: impl ExactSizeIterator<Item = SessionId>) -> Self {
+        // One dimension, no NULLs, of UUIDs, so many, counted from one.
+        let many = i32::try_from(ids.len()).unwrap_or(i32::MAX);
+        let mut array: Vec<u8> = [1, 0, UUID, many, 1].map(i32::to_be_bytes).concat();
+        for id in ids {
+            array.extend(16_i32.to_be_bytes());
+            array.extend(id.as_bytes());
+        }
+        Self::Bytes(array)
     }
 
     /// A value, or NULL.

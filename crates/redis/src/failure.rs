@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     Engine(Arc<RedisError>),
     /// The engine isn't what the URL says.
     Unfit(Arc<str>),
+    /// An answer that makes no sense.
+    Strange,
 }
 
 impl From<RedisError> for Failure {
@@ -34,7 +36,7 @@ impl Failure {
     pub(crate) fn kind(&self) -> Option<ErrorKind> {
         match self {
             Self::Engine(error) => Some(error.kind()),
-            Self::Closed | Self::Late(_) | Self::Unfit(_) => None,
+            Self::Closed | Self::Late(_) | Self::Unfit(_) | Self::Strange => None,
         }
     }
 
@@ -107,6 +109,9 @@ impl Failure {
         match self {
             Self::Closed => Error::unavailable("the Redis store is closed", "it was called after `close`"),
             Self::Unfit(why) => Error::invalid(format!("{address} {why}")),
+            Self::Strange => Error::corrupt(format!(
+                "{address} gave an answer that makes no sense: is it a Redis or Valkey server?"
+            )),
             Self::Late(time) => Error::unavailable(
                 format!("{address} didn't answer within {} ms", time.as_millis()),
                 "see whether it hangs, or is busy with a slow command",

@@ -1,5 +1,7 @@
 //! The names of keys.
 
+use std::{fmt, io::Write as _};
+
 use cloakroom::{SessionId, Subject};
 
 /// Builds the names of keys: `cloakroom:{7f}s:f0r…`, the prefix, the shard and what it is.
@@ -22,37 +24,46 @@ impl Keys {
     }
 
     pub(crate) fn session(&self, id: SessionId) -> Vec<u8> {
-        self.key(shard_of(id), &format!("s:{id}"))
+        self.key(shard_of(id), format_args!("s:{id}"))
     }
 
     /// What the shard of this session keeps in common: its watermark, the instant before which sessions have ended.
     pub(crate) fn watermark(&self, id: SessionId) -> Vec<u8> {
-        self.key(shard_of(id), "w")
+        self.key(shard_of(id), format_args!("w"))
     }
 
     /// The watermarks of all shards.
     pub(crate) fn watermarks(&self) -> Vec<Vec<u8>> {
-        (0..=u8::MAX).map(|shard| self.key(shard, "w")).collect()
+        (0..=u8::MAX).map(|shard| self.key(shard, format_args!("w"))).collect()
     }
 
     /// The index entries of a subject.
     pub(crate) fn index(&self, subject: &Subject) -> Vec<u8> {
-        self.key(shard_of_subject(subject), &format!("u:{subject}"))
+        self.key(shard_of_subject(subject), format_args!("u:{subject}"))
     }
 
     /// The note of a subject's last revocation.
     pub(crate) fn note(&self, subject: &Subject) -> Vec<u8> {
-        self.key(shard_of_subject(subject), &format!("r:{subject}"))
+        self.key(shard_of_subject(subject), format_args!("r:{subject}"))
     }
 
     /// A key that nobody uses.
     pub(crate) fn probe(&self, what: &str) -> Vec<u8> {
-        self.key(0, &format!("probe:{what}"))
+        self.key(0, format_args!("probe:{what}"))
     }
 
-    fn key(&self, shard: u8, rest: &str) -> Vec<u8> {
-        format!("{}{{{shard:02x}}}{rest}", self.prefix).into_bytes()
+    fn key(&self, shard: u8, rest: fmt::Arguments<'_>) -> Vec<u8> {
+        let mut key = Vec::with_capacity(self.prefix.len() + 32);
+        key.extend_from_slice(self.prefix.as_bytes());
+        key.extend([b'{', hex_digit(shard >> 4), hex_digit(shard & 15), b'}']);
+        // Memory takes it all.
+        let _ = key.write_fmt(rest);
+        key
     }
+}
+
+fn hex_digit(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'a' + value - 10 }
 }
 
 /// Ids are random.

@@ -11,7 +11,7 @@
 //! # }
 //! ```
 //!
-//! - **One round trip a call**: a load is one `MGET`, a change one script, known to the server by its hash and sent again
+//! - **One round trip a call**: a load is one `MGET`, which loads of one moment share, a change one script, known to the server by its hash and sent again
 //!   by itself after a restart. On a cluster, a login takes one more, for the index lies elsewhere.
 //! - **The index heals itself**: what expired leaves it at a listing; what may yet live, or is being written, stays.
 //! - **Nothing stays for ever**: every key has a time to live.
@@ -59,6 +59,7 @@ mod failure;
 mod index;
 mod keys;
 mod link;
+mod loads;
 mod news;
 mod parts;
 mod renewal;
@@ -83,6 +84,7 @@ use crate::{
     failure::Failure,
     keys::Keys,
     link::Link,
+    loads::Loads,
     news::News,
     scripts::{CREATE, Call, END, ENTER, Lua, REPLACE, TOUCH},
     value::{KEPT_AFTER, TTL_MAX_MS, ttl_ms},
@@ -92,6 +94,7 @@ use crate::{
 pub struct RedisStore {
     link: Link,
     keys: Keys,
+    loads: Loads,
     news: Arc<News>,
 }
 
@@ -108,7 +111,12 @@ impl RedisStore {
         let address = Address::parse(url)?;
         let keys = Keys::new(&address.prefix);
         match server::open(address.clone()).await {
-            Ok(link) => Ok(Self { news: News::new(link.clone(), &address.prefix), link, keys }),
+            Ok(link) => Ok(Self {
+                loads: Loads::new(link.clone(), keys.clone()),
+                news: News::new(link.clone(), &address.prefix),
+                link,
+                keys,
+            }),
             // The client keeps to itself which of the two it is.
             Err(failure) if failure.is_login_refused() && address.has_password_alone() => {
                 let failure = match server::open(address.without_login()).await {
@@ -152,15 +160,8 @@ impl RedisStore {
 
     /// None: there is no key. What has expired by this clock may be alive by another.
     async fn look_up(&self, id: SessionId, now: Timestamp) -> Result<Option<Loaded>, Error> {
-        let mut command = redis::cmd("MGET");
-        command.arg(self.keys.session(id)).arg(self.keys.watermark(id));
-        let answer = self.link.call(&command).await.map_err(|failure| self.error(failure))?;
-        match answer.value {
-            Value::Array(values) if values.len() == 2 => {
-                value::loaded(id, bytes(&values[0]), bytes(&values[1]), now)
-            }
-            _ => Err(self.strange()),
-        }
+        let [value, watermark] = self.loads.find(id).await?;
+        value::loaded(id, bytes(&value), bytes(&watermark), now)
     }
 
     /// The answer to a change, and news of it once it is stored.
@@ -277,10 +278,7 @@ impl RedisStore {
     }
 
     fn strange(&self) -> Error {
-        let address = self.link.address();
-        Error::corrupt(format!(
-            "{address} gave an answer that makes no sense: is it a Redis or Valkey server?"
-        ))
+        self.error(Failure::Strange)
     }
 }
 

@@ -181,7 +181,8 @@ async fn change(
         )));
     }
     let default = RingPlace::file(FILE_DEFAULT);
-    let kept = place.unwrap_or(&default).inspect().await?;
+    let place = place.unwrap_or(&default);
+    let kept = if request.is_dry_run { place.inspect().await? } else { place.open().await? };
     let before = kept.load().await?;
     let mut after = before.clone();
     let done = step(&mut after)?;

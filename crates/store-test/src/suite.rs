@@ -101,6 +101,7 @@ macro_rules! __cases {
             concurrency::r_revive_an_end_beats_a_write_held_up_at_any_await,
             concurrency::a_touch_held_up_at_any_await_undoes_no_write,
             concurrency::many_sessions_at_once_never_mix,
+            concurrency::loads_of_one_moment_are_each_answered_for_themselves,
             cancellation::a_load_dropped_at_any_await_leaves_no_trace,
             cancellation::a_create_dropped_at_any_await_is_made_or_not,
             cancellation::a_replace_dropped_at_any_await_is_made_or_not,
@@ -125,6 +126,7 @@ macro_rules! __cases {
             revoking::a_revocation_dropped_at_any_await_can_be_done_again,
             revoking::of_racing_revocations_one_is_noted_and_all_hold,
             revocation::the_last_revocation_is_noted,
+            revocation::the_later_of_two_revocations_is_noted,
             revocation::a_revocation_is_remembered_for_a_day,
             model::random_operations_with_revocations_agree_with_a_model,
         }
@@ -141,7 +143,6 @@ macro_rules! __cases {
             listing::a_session_that_is_gone_is_not_listed,
             listing::a_listing_shows_activity,
             listing::subjects_that_look_alike_never_mix,
-            revocation::the_later_of_two_revocations_is_noted,
             revocation::a7_4_2_end_subject_ends_all_sessions_of_the_subject,
             revocation::a7_4_3_end_subject_spares_the_one_excepted,
             revocation::end_subject_ends_only_what_lives,

@@ -191,15 +191,7 @@ const POSTGRES: Option<Driver> = None;
 const POSTGRES: Option<Driver> = Some(Driver {
     check: cloakroom_postgres::PostgresStore::check,
     open: |url| boxed(cloakroom_postgres::PostgresStore::connect(url)),
-    inspect: |url| {
-        boxed(async move {
-            if url.contains("migrate=") {
-                return cloakroom_postgres::PostgresStore::connect(url).await;
-            }
-            let mark = if url.contains('?') { '&' } else { '?' };
-            cloakroom_postgres::PostgresStore::connect(&format!("{url}{mark}migrate=false")).await
-        })
-    },
+    inspect: |url| boxed(cloakroom_postgres::PostgresStore::inspect(url)),
     ring: NO_RING,
     migrations: cloakroom_postgres::PostgresStore::migrations,
 });

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's support fails as a test does")]
 
 mod alarms;
+mod batches;
 mod browser;
 mod clocks;
 mod detached;

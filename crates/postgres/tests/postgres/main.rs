@@ -4,6 +4,7 @@
 mod conformance;
 mod encrypted;
 mod fixture;
+mod loads;
 mod news;
 mod pooled;
 mod revoking;

@@ -96,3 +96,20 @@ async fn statements(store: &PostgresStore) -> Severity {
     let findings = store.diagnose(NOW).await.unwrap();
     findings.iter().find(|finding| finding.subject == "statements").unwrap().severity
 }
+
+/// The bug: PgBouncer says whatever it says with one code, so a pooler whose server was away when a program started was
+/// reported as a mistake in the URL, and start-up scripts gave up. The cause: the code alone was looked at. The mend: so are
+/// its words.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_without_its_server_is_an_outage_and_an_unknown_database_a_mistake() {
+    let mut pooled = Pooled::start();
+    let unknown = pooled.url().replace("/cloakroom", "/nobodys");
+    let refused = PostgresStore::connect(&unknown).await.unwrap_err();
+    assert!(refused.is_invalid(), "{refused:?}");
+    pooled.server.kill();
+    // The first attempt waits for the server, and later ones are told that it failed.
+    for _ in 0..3 {
+        let away = PostgresStore::connect(&pooled.url()).await.unwrap_err();
+        assert!(away.is_unavailable(), "{away:?}");
+    }
+}

@@ -13,7 +13,7 @@ use tokio_postgres::Client;
 
 use crate::fixture::{Database, connect, until};
 
-const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const IDLE_S: u32 = 1_800;
 
 pub(crate) fn record(number: u128) -> Arc<Record> {

@@ -9,6 +9,7 @@ mod fake;
 mod fixture;
 mod healing;
 mod lifetimes;
+mod loads;
 mod news;
 mod opening;
 mod redirected;

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::{
     Harness,
     drops::{held_up, held_up_at_every_await},
-    fixture::{T0, changed, data, session, session_of, tombstone, version},
+    fixture::{MS, Random, T0, before, changed, data, id, session, session_of, tombstone, version},
     race,
     tested::{Seen, Tested},
 };
@@ -289,6 +289,41 @@ pub async fn many_sessions_at_once_never_mix<H: Harness>(harness: H) {
         }
     }))
     .await;
+}
+
+/// Loads of one moment may be made together: of living sessions, ended ones and unknown ones, of one session twice, and by
+/// clocks that differ.
+pub async fn loads_of_one_moment_are_each_answered_for_themselves<H: Harness>(harness: H) {
+    let store = Tested::open(&harness).await;
+    let (living, ended): (Vec<_>, Vec<_>) = (0..120).map(|n| session(n, T0)).partition(|one| one.id < id(0));
+    for record in living.iter().chain(&ended) {
+        assert_eq!(store.create(record, T0).await, Written::Stored);
+    }
+    let mut expected = Vec::new();
+    for record in &ended {
+        let tombstone = tombstone(record.id, T0);
+        assert_eq!(store.end(tombstone, None, T0).await, Written::Stored);
+        expected.push((record.id, T0, Seen::Ended(tombstone)));
+        expected.push((record.id, tombstone.expires, Seen::Absent));
+    }
+    for record in &living {
+        expected.push((record.id, T0, Seen::found(record)));
+        expected.push((record.id, before(record.expires(), MS), Seen::found(record)));
+        expected.push((record.id, record.expires(), Seen::Absent));
+    }
+    expected.extend((1_000..1_040).map(|n| (id(n), T0, Seen::Absent)));
+    let mut random = Random::seeded(0x10ad);
+    for _ in 0..8 {
+        let asked: Vec<_> = (0..100).map(|_| random.pick(&expected).clone()).collect();
+        let answers = race::all(asked.iter().map(|(id, now, _)| {
+            let (store, id, now) = (store.clone(), *id, *now);
+            async move { store.load(id, now).await }
+        }))
+        .await;
+        for ((id, now, expected), answer) in asked.into_iter().zip(answers) {
+            assert_eq!(answer, expected, "{id} at {now:?}");
+        }
+    }
 }
 
 /// A kind of change.
