@@ -8,15 +8,15 @@ mod routes;
 use std::{
     io::{self, Write as _},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
 
 use axum::{Router, serve::ListenerExt as _};
 use clap::Parser as _;
-use cloakroom::{Error, Lifetime, Policy, Sessions, cookie::CookiePolicy, keyring::RingFile};
-use cloakroom_stores::StoreUrl;
+use cloakroom::{Error, Lifetime, Policy, Sessions, cookie::CookiePolicy};
+use cloakroom_stores::{RingPlace, StoreUrl};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -50,9 +50,12 @@ struct Arguments {
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 5_000,
         value_parser = clap::value_parser!(u64).range(1..))]
     deadline_ms: u64,
-    /// The file of the key ring; made, with one key, where there is none
-    #[arg(long, value_name = "FILE")]
-    keys: Option<PathBuf>,
+    /// Where the key ring of sealed sessions is: a file, or the URL of a store; made, with one key, where there is none
+    #[arg(long, value_name = "FILE|URL")]
+    keys: Option<RingPlace>,
+    /// The file of the ring that a key ring in a store is sealed under; made where there is none
+    #[arg(long, value_name = "FILE", requires = "keys")]
+    outer_keys: Option<PathBuf>,
     /// What the cookie is called
     #[arg(long, value_name = "NAME", default_value = "__Host-session")]
     cookie_name: String,
@@ -132,9 +135,18 @@ impl Arguments {
         let policy = self.policy()?;
         policy.check()?;
         let mut url = StoreUrl::parse(&self.store)?;
-        if let Some(path) = &self.keys {
-            make_ring(path)?;
-            url = url.with_keys(path)?;
+        if let Some(ring) = self.keys.clone() {
+            let ring = match &self.outer_keys {
+                Some(outer) => {
+                    let ring = ring.under(outer)?;
+                    RingPlace::file(outer).open().await?.create().await?;
+                    ring
+                }
+                None => ring,
+            };
+            // Of several probes that start at once, one makes it.
+            ring.open().await?.create().await?;
+            url = url.with_keys(&ring)?;
         }
         let store = url.open().await?;
         Sessions::builder(store)
@@ -157,15 +169,6 @@ impl Arguments {
         let grace_max = lifetime.idle().min(half_period);
         let grace = self.grace_s.map_or(standard.grace.min(grace_max), Duration::from_secs);
         Ok(Policy { lifetime, rotation_period, grace, ..standard })
-    }
-}
-
-/// Of several probes that start at once, one makes the ring.
-fn make_ring(path: &Path) -> Result<(), Error> {
-    let file = RingFile::new(path);
-    match file.create() {
-        Err(_) if path.exists() => file.read().map(|_| ()),
-        made => made.map(|_| ()),
     }
 }
 

@@ -202,7 +202,8 @@ fn tests(run: &mut Run<'_>) -> Result<(), String> {
 
 /// Features that no default has, and whose tests run all the same.
 const TESTED_FEATURES: &str = "cloakroom-redis/tls,cloakroom-mysql/tls,cloakroom-postgres/tls,cloakroom-server/dynamodb,\
-    cloakroom-server/memcached,cloakroom-server/mysql,cloakroom-server/postgres,cloakroom-server/redis";
+    cloakroom-server/memcached,cloakroom-server/mysql,cloakroom-server/postgres,cloakroom-server/redis,\
+    cloakroom-server/sealed";
 
 /// The browser's tests are among these: the environment switches them on.
 fn runner_command(run: &Run<'_>) -> Command {

@@ -165,13 +165,16 @@ impl Builder {
             ));
         }
         let mut data_bytes_max = self.policy.record_bytes_max;
+        let mut data_bytes_sure = data_bytes_max;
         if let Some(carrier) = self.store.carrier() {
             carrier.bind(self.cookie.cookie_name(), &self.policy)?;
             data_bytes_max = data_bytes_max.min(carrier.data_bytes_max(self.cookie.cookie_name()));
+            data_bytes_sure = data_bytes_max.min(carrier.data_bytes_sure(self.cookie.cookie_name()));
         }
         let keyed = self.keyed()?;
         let engine = Engine {
             data_bytes_max,
+            data_bytes_sure,
             is_carried: self.store.carrier().is_some(),
             is_immediate: self.store.is_immediate(),
             store: self.store,

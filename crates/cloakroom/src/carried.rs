@@ -3,17 +3,16 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use cloakroom_core::{
-    Data, Record, Subject, Timestamp, Token,
+    Record, Timestamp, Token,
     carried::{Stamp, settle},
     cookie::capacity,
     exchange::{Action, EndReason, Plan, Seat, Standing},
-    policy::CarryOver,
     token::Secret,
 };
 
 use crate::{
-    CoreError, Error,
-    carrier::{Carrier, Change, Cut, CutAnswer, Honour, Opened, SUBJECT_BYTES, Sealed},
+    Error,
+    carrier::{Carrier, Change, Cut, CutAnswer, Honour, Opened, Sealed},
     deadline::within,
     event::{EventKind, Rejection},
     exchange::{Commit, Outcome, Shared, State},
@@ -113,6 +112,7 @@ impl Shared {
             parts: state.parts,
             moves_authority: state.intent.moves_authority(),
             is_login: state.intent.login.is_some(),
+            ends_others: state.intent.last().ends_others,
         };
         match carrying.at_once(carrier, plan) {
             Ok(Next::Done(outcome)) => Commit::done(Ok(outcome)),
@@ -131,18 +131,6 @@ impl Shared {
             }),
         }
     }
-}
-
-/// Whether a login leaves room for the data that stays: the handler is told, and not the response.
-pub(crate) fn check_room(data: Option<Data>, subject: &Subject, engine: &Engine) -> Result<(), Error> {
-    let stays = data.filter(|_| engine.policy.carry_over == CarryOver::All).unwrap_or_default();
-    let room = engine.data_bytes_max.saturating_sub(subject.as_str().len().saturating_sub(SUBJECT_BYTES));
-    let bytes = stays.as_bytes().len();
-    if bytes > room {
-        let entries = stays.iter().map(|(name, value)| (name, value.len()));
-        return Err(CoreError::too_large(bytes, room, entries).into());
-    }
-    Ok(())
 }
 
 /// The secret is in none of these cookies; what stands for it grants nothing.
@@ -171,6 +159,8 @@ struct Carrying {
     moves_authority: bool,
     /// Whether older cookies lose their authority at once, and not after a grace.
     is_login: bool,
+    /// Whether the login ends the subject's other sessions.
+    ends_others: bool,
 }
 
 enum Next {
@@ -248,7 +238,8 @@ impl Carrying {
         let shortens = record.times.idle_s < began.times.idle_s;
         let from = (!self.is_login && !shortens).then(|| self.now + self.engine.policy.grace);
         let record = Arc::new(record);
-        let change = Change::Move { from, record: Arc::clone(&record), arrived: self.arrived };
+        let (arrived, ends_others) = (self.arrived, self.ends_others);
+        let change = Change::Move { from, record: Arc::clone(&record), arrived, ends_others };
         Ok(Next::Cut(Cut { session: began, stamp: self.stamp, change }, Then::Issue(record)))
     }
 
@@ -271,10 +262,7 @@ impl Carrying {
         let Some(carrier) = engine.store.carrier() else { return Err(Error::degraded()) };
         let (cut, then) = match next {
             Next::Done(outcome) => return Ok(outcome),
-            Next::LogIn(record) => {
-                carrier.refresh().await?;
-                return self.begin(carrier, Arc::unwrap_or_clone(record));
-            }
+            Next::LogIn(record) => return self.log_in(carrier, Arc::unwrap_or_clone(record)).await,
             Next::Cut(cut, then) => (cut, then),
         };
         let answer = carrier.cut(cut, self.now).await?;
@@ -299,11 +287,17 @@ impl Carrying {
             }
             Then::Begin(reason, record) => {
                 tell_end(reason);
-                let outcome = self.begin(carrier, *record)?;
+                // What the cut was made at tells of every revocation.
+                let outcome = if self.ends_others {
+                    self.log_in(carrier, *record).await?
+                } else {
+                    self.begin(carrier, *record)?
+                };
                 Ok(Outcome { clear_site_data: engine.clears_site_data(reason), ..outcome })
             }
             Then::Issue(record) => {
                 let outcome = self.issue(carrier, &record)?;
+                self.tell_of_others(&record);
                 engine.tell(self.kind_of_move(&record), Some(record.id), record.subject.as_ref());
                 Ok(outcome)
             }
@@ -322,11 +316,28 @@ impl Carrying {
         }
     }
 
+    /// A subject's session of its own: what was revoked until now counts against it.
+    async fn log_in(&mut self, carrier: &dyn Carrier, mut record: Record) -> Result<Outcome, Error> {
+        let Some(subject) = record.subject.clone().filter(|_| self.ends_others) else {
+            carrier.refresh().await?;
+            return self.begin(carrier, record);
+        };
+        settle(&mut record, self.now);
+        carrier.check(&record, Stamp::default())?;
+        self.stamp = carrier.begin_ending_others(&subject, self.arrived).await?;
+        self.tell_of_others(&record);
+        self.begun(carrier, &record)
+    }
+
     /// A session of its own.
     fn begin(&mut self, carrier: &dyn Carrier, mut record: Record) -> Result<Outcome, Error> {
         settle(&mut record, self.now);
         self.stamp = carrier.begin(record.subject.as_ref(), self.arrived, self.now)?;
-        let outcome = self.issue(carrier, &record)?;
+        self.begun(carrier, &record)
+    }
+
+    fn begun(&self, carrier: &dyn Carrier, record: &Record) -> Result<Outcome, Error> {
+        let outcome = self.issue(carrier, record)?;
         self.engine.tell(EventKind::Created, Some(record.id), record.subject.as_ref());
         if record.subject.is_some() {
             self.engine.tell(EventKind::Authenticated, Some(record.id), record.subject.as_ref());
@@ -356,6 +367,13 @@ impl Carrying {
     fn refuse(&self) -> Result<Outcome, Error> {
         self.tell(EventKind::Lost);
         if self.engine.refuses_lost_changes { Err(Error::lost()) } else { Ok(Outcome::unchanged()) }
+    }
+
+    /// Tells that a subject's other sessions ended; which they are, only their browsers know.
+    fn tell_of_others(&self, record: &Record) {
+        if self.ends_others {
+            self.engine.tell(EventKind::Ended(EndReason::Revoked), None, record.subject.as_ref());
+        }
     }
 
     /// Tells of the session that the request came with.

@@ -8,9 +8,9 @@
 use std::sync::Arc;
 
 pub use cloakroom_core::carried::{FIXED_BYTES_MAX, Stamp, decode, encode, note};
-use cloakroom_core::{Policy, Record, SessionId, Subject, Timestamp};
+use cloakroom_core::{Data, Policy, Record, SessionId, Subject, Timestamp};
 
-use crate::{Error, event::Rejection, store::Answer};
+use crate::{CoreError, Error, event::Rejection, store::Answer};
 
 /// Seals sessions into cookies, and opens them.
 pub trait Carrier: Send + Sync {
@@ -27,6 +27,20 @@ pub trait Carrier: Send + Sync {
 
     /// The most bytes of data that fit into cookies of this name.
     fn data_bytes_max(&self, cookie_name: &str) -> usize;
+
+    /// How many bytes of data fit whatever they are. What is longer is [looked at](Carrier::check_data) when a handler
+    /// changes it, for carriers to which its length doesn't tell.
+    fn data_bytes_sure(&self, cookie_name: &str) -> usize {
+        self.data_bytes_max(cookie_name)
+    }
+
+    /// Whether this data fits beside a subject whose name is so long.
+    ///
+    /// # Errors
+    /// [`is_too_large`](CoreError::is_too_large), with a message that names the largest entries.
+    fn check_data(&self, _data: &Data, _subject_bytes: usize) -> Result<(), CoreError> {
+        Ok(())
+    }
 
     /// The session in a cookie's value.
     ///
@@ -49,6 +63,12 @@ pub trait Carrier: Send + Sync {
     /// [`Error::is_unavailable`] where that can't be told at present; [`Error::is_lost`] if the subject's sessions were
     /// ended after `arrived`.
     fn begin(&self, subject: Option<&Subject>, arrived: Timestamp, now: Timestamp) -> Result<Stamp, Error>;
+
+    /// The same of a session that begins with the end of all others of its subject's: that is noted first, on every node.
+    ///
+    /// # Errors
+    /// Those of [`Carrier::begin`]; [`Error::is_unsupported`] if nothing is ever taken back.
+    fn begin_ending_others(&self, subject: &Subject, arrived: Timestamp) -> Answer<'_, Stamp>;
 
     /// Whether a session can be sealed, so that it is known before older cookies are refused for it.
     ///
@@ -129,6 +149,8 @@ pub enum Change {
         record: Arc<Record>,
         /// When the request that moves it arrived.
         arrived: Timestamp,
+        /// Whether all others of its subject's end with that.
+        ends_others: bool,
     },
 }
 

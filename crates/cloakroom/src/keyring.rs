@@ -25,6 +25,7 @@
 mod file;
 mod live;
 mod rotate;
+mod unknown;
 
 pub use cloakroom_core::keyring::{Key, KeyId, KeyRing, Material, Plan, Schedule, State, Step};
 pub use file::RingFile;

@@ -48,6 +48,7 @@ mod keys;
 mod load;
 mod memory;
 mod outcome;
+mod room;
 mod session;
 mod sessions;
 pub mod store;

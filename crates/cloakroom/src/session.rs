@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use cloakroom_core::{
     Key, Lifetime, SessionId, Subject, Timestamp,
+    delta::Delta,
     exchange::{EndReason, Intent, Standing},
     lifetime::Times,
 };
@@ -63,7 +64,9 @@ impl Session {
     pub fn insert<T: Serialize + 'static>(&self, key: Key<T>, value: &T) -> Result<(), Error> {
         let json = self.admit(&key, value)?;
         let mut state = self.open()?;
+        let subject_bytes = state.subject_bytes();
         let (loaded, intent) = state.split();
+        self.shared.engine.check_entry(subject_bytes, loaded, &intent.delta, key.name(), &json)?;
         Ok(intent.delta.insert_json(loaded, key, json)?)
     }
 
@@ -75,7 +78,11 @@ impl Session {
     pub fn insert_new<T: Serialize + 'static>(&self, key: Key<T>, value: &T) -> Result<bool, Error> {
         let json = self.admit(&key, value)?;
         let mut state = self.open()?;
+        let subject_bytes = state.subject_bytes();
         let (loaded, intent) = state.split();
+        if intent.delta.get(loaded, key.name()).is_none() {
+            self.shared.engine.check_entry(subject_bytes, loaded, &intent.delta, key.name(), &json)?;
+        }
         Ok(intent.delta.insert_new_json(loaded, key, json)?)
     }
 
@@ -115,8 +122,13 @@ impl Session {
         let engine = &*self.shared.engine;
         let (used, name) = (engine.keys.admit(&key)?, key.clone());
         let mut state = self.open()?;
+        let subject_bytes = state.subject_bytes();
         let (loaded, intent) = state.split();
-        Ok(intent.delta.update_if(loaded, key, update, |json| engine.look_at(used, name.name(), json))?)
+        let admit = |delta: &Delta, json: &[u8]| {
+            engine.look_at(used, name.name(), json)?;
+            engine.check_entry(subject_bytes, loaded, delta, name.name(), json)
+        };
+        Ok(intent.delta.update_if(loaded, key, update, admit)?)
     }
 
     /// Removes all values. The visitor stays logged in.
@@ -155,7 +167,7 @@ impl Session {
         }
         if self.shared.engine.is_carried {
             let (loaded, intent) = state.split();
-            crate::carried::check_room(intent.delta.apply_to_loaded(loaded), &subject, &self.shared.engine)?;
+            crate::room::check_room(intent.delta.apply_to_loaded(loaded), &subject, &self.shared.engine)?;
         }
         state.split().1.login = Some(subject);
         Ok(())
@@ -166,17 +178,9 @@ impl Session {
     /// in the same request would refuse this login along with the others that were in progress.
     ///
     /// # Errors
-    /// As for [`Session::login`]; [`Error::is_unsupported`] if the store can't end sessions by their subject, or if
-    /// sessions travel in their cookies.
+    /// As for [`Session::login`]; [`Error::is_unsupported`] if the store can't end sessions by their subject.
     pub fn login_ending_others(&self, subject: Subject) -> Result<(), Error> {
-        let engine = &self.shared.engine;
-        if engine.is_carried {
-            return Err(Error::unsupported(
-                "sessions that travel in their cookies can't be ended by a login: end them by their subject, and let \
-                 the next request log in",
-            ));
-        }
-        engine.revoke()?;
+        self.shared.engine.revoke()?;
         self.login(subject)?;
         self.open()?.split().1.ends_others = true;
         Ok(())
@@ -305,6 +309,10 @@ impl Session {
 impl State {
     fn times(&self) -> Option<Times> {
         self.record().and_then(|_| self.claim.standing.times())
+    }
+
+    fn subject_bytes(&self) -> usize {
+        self.subject().map_or(0, |subject| subject.as_str().len())
     }
 
     /// Whom the session belongs to, as the handler sees it.

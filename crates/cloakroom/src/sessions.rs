@@ -45,6 +45,8 @@ pub(crate) struct Engine {
     pub(crate) policy: Policy,
     /// What the policy allows, and the cookie has room for.
     pub(crate) data_bytes_max: usize,
+    /// What it has room for whatever it is; less than that, where how much fits depends on the data.
+    pub(crate) data_bytes_sure: usize,
     /// Whether sessions travel in their cookies.
     pub(crate) is_carried: bool,
     /// Whether the store answers every call at once.

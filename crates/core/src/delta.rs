@@ -184,10 +184,11 @@ impl Delta {
     where
         T: Default + Serialize + DeserializeOwned + 'static,
     {
-        self.update_if(loaded, key, update, |_| Ok(()))
+        self.update_if(loaded, key, update, |_, _| Ok(()))
     }
 
-    /// As [`Delta::update`], if `admit` lets the result pass, which it is given as JSON text.
+    /// As [`Delta::update`], if `admit` lets the result pass, which it is given as JSON text; and with it the changes made
+    /// before.
     ///
     /// # Errors
     /// As for [`Delta::update`], and that of `admit`; then nothing is changed.
@@ -196,7 +197,7 @@ impl Delta {
         loaded: &Data,
         key: Key<T>,
         update: impl Fn(&mut T) + Send + Sync + 'static,
-        admit: impl FnOnce(&[u8]) -> Result<(), Error>,
+        admit: impl FnOnce(&Self, &[u8]) -> Result<(), Error>,
     ) -> Result<(), Error>
     where
         T: Default + Serialize + DeserializeOwned + 'static,
@@ -209,7 +210,7 @@ impl Delta {
         });
         let old = self.get(loaded, key.name());
         let updated = update(old)?;
-        admit(&updated)?;
+        admit(self, &updated)?;
         self.check_size(loaded, key.name(), old.map(<[u8]>::len), updated.len())?;
         let change = self.change(key.into_name());
         change.updated = Some(updated);
@@ -232,6 +233,13 @@ impl Delta {
     #[must_use]
     pub fn apply_to_loaded(&self, loaded: &Data) -> Option<Data> {
         self.merge(loaded, loaded, |change, _| Ok(change.seen().map(Cow::Borrowed))).ok().flatten()
+    }
+
+    /// The same, with one more entry set.
+    #[must_use]
+    pub fn apply_to_loaded_with(&self, loaded: &Data, name: &str, value: &[u8]) -> Data {
+        let data = self.apply_to_loaded(loaded).unwrap_or_default();
+        data.with([(name, Some(value))].into_iter())
     }
 
     /// The changes made to fresher data, updates run again. `None` if a condition no longer holds: a value to be

@@ -16,6 +16,8 @@ pub(crate) enum Wish {
     Session(Box<SessionWish>),
     /// A session, by its id.
     Id { id: SessionId, kept: Duration },
+    /// A subject's sessions, but for one that begins with that, if none of them were revoked since its login arrived.
+    Others { subject: Subject, arrived: Timestamp, kept: Duration },
     /// A subject's sessions.
     Subject { subject: Subject, except: Option<SessionId>, at: Timestamp, kept: Duration },
 }
@@ -41,6 +43,8 @@ pub(crate) enum Becoming {
         from: Timestamp,
         /// Whose it becomes that was nobody's, and when the request arrived that logs in.
         joins: Option<(Subject, Timestamp)>,
+        /// Whose other sessions end with that, and for how long those may live on.
+        ends_others: Option<(Subject, Duration)>,
     },
 }
 
@@ -70,7 +74,15 @@ impl<'a> Draft<'a> {
     /// Adds what is wished, if whoever wishes it still may. `epoch` is a random number, for a subject.
     pub(crate) fn add(&mut self, wish: &Wish, epoch: u64) -> Noted {
         match wish {
-            Wish::Session(wish) => self.add_session(wish),
+            Wish::Session(wish) => self.add_session(wish, epoch.max(1)),
+            Wish::Others { subject, arrived, kept } => {
+                if self.was_revoked_since(subject, None, *arrived) {
+                    return Noted::Superseded;
+                }
+                let epoch = epoch.max(1);
+                self.push_subject(subject, epoch, None, self.now, *kept);
+                Noted::Made(Stamp { list: self.list.id, epoch, ..Stamp::default() })
+            }
             Wish::Id { id, kept } => {
                 self.push(Entry::Session {
                     id: *id.as_bytes(),
@@ -82,19 +94,31 @@ impl<'a> Draft<'a> {
                 Noted::Made(Stamp::default())
             }
             Wish::Subject { subject, except, at, kept } => {
-                self.push(Entry::Subject {
-                    name: subject.to_string(),
-                    epoch: epoch.max(1),
-                    except: except.map(|id| self.except(subject, id)),
-                    at: at.as_millis(),
-                    until: (self.now + *kept).as_millis(),
-                });
+                let except = except.map(|id| self.except(subject, id));
+                self.push_subject(subject, epoch.max(1), except, *at, *kept);
                 Noted::Made(Stamp::default())
             }
         }
     }
 
-    fn add_session(&mut self, wish: &SessionWish) -> Noted {
+    fn push_subject(
+        &mut self,
+        subject: &Subject,
+        epoch: u64,
+        except: Option<Except>,
+        at: Timestamp,
+        kept: Duration,
+    ) {
+        self.push(Entry::Subject {
+            name: subject.to_string(),
+            epoch,
+            except,
+            at: at.as_millis(),
+            until: (self.now + kept).as_millis(),
+        });
+    }
+
+    fn add_session(&mut self, wish: &SessionWish, epoch: u64) -> Noted {
         let SessionWish { id, subject, began, stamp, change, kept } = wish;
         let presented = Presented { id: *id, subject: subject.as_ref(), began: *began, stamp: *stamp };
         match self.honour(&presented) {
@@ -105,12 +129,21 @@ impl<'a> Draft<'a> {
         let mut next = *stamp;
         let (line, from) = match change {
             Becoming::Ended => (None, Timestamp::ZERO),
-            Becoming::Moved { line, from, joins } => {
+            Becoming::Moved { line, from, joins, ends_others } => {
                 if let Some((subject, arrived)) = joins {
-                    if self.was_revoked_since(subject, *id, *arrived) {
+                    if self.was_revoked_since(subject, Some(*id), *arrived) {
                         return Noted::Superseded;
                     }
                     next.epoch = self.epoch(subject);
+                }
+                if let Some((subject, kept)) = ends_others {
+                    // One that joins does so under the new epoch. One that was the subject's keeps its own, or the next
+                    // exception that is made for it wouldn't hold.
+                    let except = joins.is_none().then(|| self.except(subject, *id));
+                    self.push_subject(subject, epoch, except, self.now, *kept);
+                    if except.is_none() {
+                        next.epoch = epoch;
+                    }
                 }
                 next.line = *line;
                 (Some(*line), *from)
@@ -137,9 +170,11 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn was_revoked_since(&self, subject: &Subject, id: SessionId, arrived: Timestamp) -> bool {
+    /// Unless this session was spared.
+    fn was_revoked_since(&self, subject: &Subject, id: Option<SessionId>, arrived: Timestamp) -> bool {
+        let is_spared = |except: Option<SessionId>| id.is_some() && except == id;
         [&self.added, self.list].iter().any(|list| {
-            list.last_revocation(subject).is_some_and(|(at, except)| at >= arrived && except != Some(id))
+            list.last_revocation(subject).is_some_and(|(at, except)| at >= arrived && !is_spared(except))
         })
     }
 

@@ -72,6 +72,10 @@ enum Step {
     /// With one of the cookies, whichever.
     Touch(prop::sample::Index),
     LogIn(prop::sample::Index, usize),
+    /// The same, and the subject's other sessions end.
+    LogInAlone(prop::sample::Index, usize),
+    /// A session that begins with the end of its subject's others.
+    BeginAlone(usize),
     Rotate(prop::sample::Index),
     End(prop::sample::Index),
     EndById(prop::sample::Index),
@@ -86,6 +90,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => prop::option::of(0..2_usize).prop_map(Step::Begin),
         3 => cookie().prop_map(Step::Touch),
         4 => (cookie(), 0..2_usize).prop_map(|(cookie, subject)| Step::LogIn(cookie, subject)),
+        2 => (cookie(), 0..2_usize).prop_map(|(cookie, subject)| Step::LogInAlone(cookie, subject)),
+        1 => (0..2_usize).prop_map(Step::BeginAlone),
         3 => cookie().prop_map(Step::Rotate),
         2 => cookie().prop_map(Step::End),
         2 => cookie().prop_map(Step::EndById),
@@ -100,6 +106,11 @@ impl Model {
         let moves = self.moves.get(&cookie.id).map_or(&[][..], Vec::as_slice);
         let own = moves.iter().position(|(line, _)| *line == cookie.stamp.line).map_or(0, |at| at + 1);
         !self.dead.contains(&cookie.id) && moves[own..].iter().all(|(_, from)| now < *from)
+    }
+
+    fn end_all(&mut self, subject: &Subject, except: Option<SessionId>) {
+        let of_subject = self.subjects.iter().filter(|(_, of)| *of == subject).map(|(id, _)| *id);
+        self.dead.extend(of_subject.filter(|id| Some(*id) != except));
     }
 }
 
@@ -174,7 +185,10 @@ impl World {
             Becoming::Ended => {
                 self.model.dead.insert(id);
             }
-            Becoming::Moved { line, from, joins } => {
+            Becoming::Moved { line, from, joins, ends_others } => {
+                if let Some((subject, _)) = ends_others {
+                    self.model.end_all(&subject, Some(id));
+                }
                 self.model.moves.entry(id).or_default().push((line, from));
                 let subject = joins.map(|joins| joins.0).or(cookie.subject);
                 if let Some(subject) = &subject {
@@ -195,7 +209,7 @@ impl World {
                 let epoch = subject.as_ref().and_then(|subject| list.epoch(subject)).unwrap_or(0);
                 let stamp = Stamp { list: list.id, epoch, entries: list.taken(), ..Stamp::default() };
                 drop(list);
-                let id = SessionId::from_bytes((u128::from(random().unwrap()) << 8).to_le_bytes());
+                let id = new_id();
                 if let Some(subject) = &subject {
                     self.model.subjects.insert(id, subject.clone());
                 }
@@ -210,12 +224,31 @@ impl World {
                 let subject = Subject::new(SUBJECTS[subject]).unwrap();
                 let joins = cookie.subject.is_none().then_some((subject, now));
                 let (line, from) = (random().unwrap(), Timestamp::ZERO);
-                self.change(at, cookie, Becoming::Moved { line, from, joins }).await;
+                self.change(at, cookie, Becoming::Moved { line, from, joins, ends_others: None }).await;
+            }
+            Step::LogInAlone(which, subject) => {
+                let Some(cookie) = self.pick(at, which) else { return };
+                // Over another subject's session, one begins.
+                let subject =
+                    cookie.subject.clone().unwrap_or_else(|| Subject::new(SUBJECTS[subject]).unwrap());
+                let joins = cookie.subject.is_none().then(|| (subject.clone(), now));
+                let (line, from) = (random().unwrap(), Timestamp::ZERO);
+                let ends_others = Some((subject, LIFETIME_MAX + SKEW));
+                self.change(at, cookie, Becoming::Moved { line, from, joins, ends_others }).await;
+            }
+            Step::BeginAlone(subject) => {
+                let subject = Subject::new(SUBJECTS[subject]).unwrap();
+                let wish = Wish::Others { subject: subject.clone(), arrived: now, kept: LIFETIME_MAX + SKEW };
+                let Noted::Made(stamp) = self.note(at, &wish).await else { return };
+                self.model.end_all(&subject, None);
+                let id = new_id();
+                self.model.subjects.insert(id, subject.clone());
+                self.issue(at, Cookie { id, subject: Some(subject), created: now, active: now, stamp });
             }
             Step::Rotate(which) => {
                 let Some(cookie) = self.pick(at, which) else { return };
                 let (line, from) = (random().unwrap(), now + GRACE);
-                self.change(at, cookie, Becoming::Moved { line, from, joins: None }).await;
+                self.change(at, cookie, Becoming::Moved { line, from, joins: None, ends_others: None }).await;
             }
             Step::End(which) => {
                 let Some(cookie) = self.pick(at, which) else { return };
@@ -231,9 +264,7 @@ impl World {
                 let except = except.map(|which| which.get(&self.cookies).id);
                 // Nobody spares a session that isn't the subject's.
                 let except = except.filter(|id| self.model.subjects.get(id) == Some(&subject));
-                let of_subject = self.model.subjects.iter().filter(|(_, of)| **of == subject);
-                let ended: Vec<_> = of_subject.map(|(id, _)| *id).filter(|id| Some(*id) != except).collect();
-                self.model.dead.extend(ended);
+                self.model.end_all(&subject, except);
                 self.note(at, &Wish::Subject { subject, except, at: now, kept: LIFETIME_MAX + SKEW }).await;
             }
             Step::EndById(_) | Step::EndAll(..) => {}
@@ -270,6 +301,10 @@ impl World {
         let moves = self.model.moves.get(&id).map_or(0, Vec::len);
         self.settings.entries_max == BOUNDLESS && moves <= MOVES_MAX
     }
+}
+
+fn new_id() -> SessionId {
+    SessionId::from_bytes((u128::from(random().unwrap()) << 8).to_le_bytes())
 }
 
 fn replica(store: &Arc<MemoryStore>, settings: &ListSettings) -> Replica {

@@ -7,8 +7,9 @@
 //! Padding hides most of what a length tells of the data. What isn't packed begins with another byte, so both are read,
 //! whatever the setting is.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use miniz_oxide::{deflate::compress_to_vec, inflate::decompress_to_vec_with_limit};
 
 const MARK: u8 = 2;
@@ -26,6 +27,20 @@ pub(crate) fn pack(plain: &[u8]) -> Option<Vec<u8>> {
     packed.extend_from_slice(&deflated);
     packed.resize(packed.len().next_multiple_of(STEP_BYTES), 0);
     Some(packed)
+}
+
+/// The most bytes that take no more than this many when they are packed, whatever they are. What can't be deflated is
+/// stored, in blocks of up to 64 KiB with a head of five bytes.
+pub(crate) const fn sure(packed_bytes: usize) -> usize {
+    packed_bytes.saturating_sub(HEADER_BYTES + 16 + STEP_BYTES)
+}
+
+/// So many bytes that can't be packed, always the same: in the place of what isn't known yet.
+pub(crate) fn filler(bytes: usize) -> &'static [u8] {
+    static FILLER: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        (0..32_u8).flat_map(|number| digest(&SHA256, &[number]).as_ref().to_vec()).collect()
+    });
+    &FILLER[..bytes.min(FILLER.len())]
 }
 
 /// Only for bytes that a seal has vouched for; and even then to no more than so many. `None` if they aren't whole.
@@ -59,6 +74,22 @@ mod tests {
                 proptest::prop_assert!(plain.len() <= 10_000);
             }
         }
+    }
+
+    #[test]
+    fn what_surely_fits_does() {
+        for packed_bytes in [256, 512, 2_816, 3_000, 11_000] {
+            let bytes = sure(packed_bytes);
+            assert!(
+                pack(&filler(1_024).repeat(11)[..bytes]).unwrap().len() <= packed_bytes,
+                "{packed_bytes}"
+            );
+            let mut noise = vec![0; bytes];
+            getrandom::fill(&mut noise).unwrap();
+            assert!(pack(&noise).unwrap().len() <= packed_bytes, "{packed_bytes}");
+        }
+        assert_eq!(filler(1_024).len(), 1_024);
+        assert_eq!(pack(filler(1_024)).unwrap().len(), 1_280, "nothing of it can be packed");
     }
 
     #[test]

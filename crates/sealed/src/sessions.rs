@@ -1,6 +1,7 @@
 //! The carrier: sessions sealed into their cookies.
 
 mod store;
+mod wish;
 
 use std::{
     fmt,
@@ -9,10 +10,8 @@ use std::{
 };
 
 use cloakroom::{
-    CoreError, Error, Policy, Record, SessionId, Subject, Timestamp,
-    carrier::{
-        self, Carrier, Change, Cut, CutAnswer, FIXED_BYTES_MAX, Honour, Opened, SUBJECT_BYTES, Sealed, Stamp,
-    },
+    CoreError, Data, Error, Policy, Record, SessionId, Subject, Timestamp,
+    carrier::{self, Carrier, Cut, CutAnswer, FIXED_BYTES_MAX, Honour, Opened, SUBJECT_BYTES, Sealed, Stamp},
     clock::{Clock, SystemClock},
     cookie::{Parts, capacity},
     event::Rejection,
@@ -21,8 +20,8 @@ use cloakroom::{
 };
 
 use crate::{
-    draft::{Becoming, Noted, SessionWish, Wish},
-    list::{Presented, SKEW},
+    draft::{Noted, Wish},
+    list::Presented,
     log::random,
     node::Node,
     overwritten::{Issued, Overwritten},
@@ -67,6 +66,8 @@ pub struct SealedSessions {
 struct Bound {
     cookie_name: Box<str>,
     lifetime_max: Duration,
+    /// How far apart the nodes' clocks may be, for logins in progress.
+    clock_skew_max: Duration,
     /// The longest that a session can be when it is inflated.
     plain_bytes_max: usize,
 }
@@ -170,8 +171,8 @@ impl SealedSessions {
     /// data into a session and watch its cookie's length may learn of other data in it, although padding hides most of
     /// that: so leave it off where secrets and what strangers send lie in one session.
     ///
-    /// How much fits is known only when the response is made: what is too large then is an error of the response, and not
-    /// of the handler's change.
+    /// How much fits depends on the data. A change that makes more of it than would surely fit is tried out, and refused
+    /// where the handler makes it.
     #[must_use]
     pub fn compressed(mut self) -> Self {
         self.is_compressed = true;
@@ -183,31 +184,9 @@ impl SealedSessions {
         (capacity(cookie_name, self.parts_max) * 3 / 4).saturating_sub(OVERHEAD_BYTES)
     }
 
-    /// For how long cookies may live on that are issued until every node has heard that they mustn't.
-    fn kept(&self, node: &Node, idle_s: u32) -> Duration {
-        Duration::from_secs(idle_s.into()) + node.settings().stale_after + SKEW
-    }
-
-    fn wish(&self, node: &Node, cut: &Cut) -> Result<Wish, Error> {
-        let Cut { session, stamp, change } = cut;
-        let (change, idle_s) = match change {
-            Change::End => (Becoming::Ended, session.times.idle_s),
-            Change::Move { from, record, arrived } => {
-                let subject = record.subject.clone().filter(|_| session.subject.is_none());
-                let (line, from) = (random()?.max(1), from.unwrap_or(Timestamp::ZERO));
-                let joins = subject.map(|subject| (subject, *arrived));
-                let idle_s = session.times.idle_s.max(record.times.idle_s);
-                (Becoming::Moved { line, from, joins }, idle_s)
-            }
-        };
-        Ok(Wish::Session(Box::new(SessionWish {
-            id: session.id,
-            subject: session.subject.clone(),
-            began: session.times.created,
-            stamp: *stamp,
-            change,
-            kept: self.kept(node, idle_s),
-        })))
+    /// What they leave for data.
+    fn room(&self, cookie_name: &str) -> usize {
+        self.sealed_bytes_max(cookie_name).saturating_sub(FIXED_BYTES_MAX + SUBJECT_BYTES + CLIENT_BYTES)
     }
 
     /// What is sealed, if browsers keep the cookie.
@@ -257,7 +236,8 @@ impl Carrier for SealedSessions {
         }
         let plain_bytes_max =
             policy.record_bytes_max + FIXED_BYTES_MAX + SUBJECT_BYTES_MAX + CLIENT_BYTES_MAX;
-        let bound = Bound { cookie_name: cookie_name.into(), lifetime_max, plain_bytes_max };
+        let (cookie_name, clock_skew_max) = (cookie_name.into(), policy.clock_skew_max);
+        let bound = Bound { cookie_name, lifetime_max, clock_skew_max, plain_bytes_max };
         self.bound.set(bound).map_err(|_| {
             Error::invalid("these sealed sessions are in use already: make others for another cookie")
         })
@@ -272,7 +252,28 @@ impl Carrier for SealedSessions {
             // As much as the policy allows: how small it gets, nobody knows beforehand.
             return usize::MAX;
         }
-        self.sealed_bytes_max(cookie_name).saturating_sub(FIXED_BYTES_MAX + SUBJECT_BYTES + CLIENT_BYTES)
+        self.room(cookie_name)
+    }
+
+    fn data_bytes_sure(&self, cookie_name: &str) -> usize {
+        if self.is_compressed {
+            packed::sure(self.room(cookie_name))
+        } else {
+            self.data_bytes_max(cookie_name)
+        }
+    }
+
+    fn check_data(&self, data: &Data, subject_bytes: usize) -> Result<(), CoreError> {
+        let Some(bound) = self.bound.get().filter(|_| self.is_compressed) else { return Ok(()) };
+        // The rest of the session is taken for as long as it can be, and for nothing that can be packed.
+        let rest = FIXED_BYTES_MAX + subject_bytes.max(SUBJECT_BYTES) + CLIENT_BYTES;
+        let plain = [packed::filler(rest), data.as_bytes()].concat();
+        let (bytes_max, packed) = (self.sealed_bytes_max(&bound.cookie_name), packed::pack(&plain));
+        if packed.is_some_and(|packed| packed.len() <= bytes_max) {
+            return Ok(());
+        }
+        let entries = data.iter().map(|(name, value)| (name, value.len()));
+        Err(CoreError::too_large(data.as_bytes().len(), bytes_max.saturating_sub(rest), entries))
     }
 
     fn open(&self, value: &[u8], now: Timestamp) -> Result<Opened, Error> {
@@ -317,10 +318,23 @@ impl Carrier for SealedSessions {
         let Some(node) = &self.node else { return Ok(Stamp::default()) };
         node.check(now)?;
         let revoked = subject.and_then(|subject| node.last_revocation(subject));
-        if revoked.is_some_and(|(at, _)| at >= arrived) {
+        let counted_from = self.counted_from(arrived)?;
+        if revoked.is_some_and(|(at, _)| at >= counted_from) {
             return Err(Error::lost());
         }
         Ok(node.stamp(subject))
+    }
+
+    fn begin_ending_others(&self, subject: &Subject, arrived: Timestamp) -> Answer<'_, Stamp> {
+        let Some(node) = &self.node else { return Answer::ready(Err(store::irrevocable())) };
+        let subject = subject.clone();
+        Answer::later(async move {
+            let (arrived, kept) = (self.counted_from(arrived)?, self.kept_at_most()?);
+            match node.revoke(Wish::Others { subject, arrived, kept }).await? {
+                Noted::Made(stamp) => Ok(stamp),
+                Noted::Superseded | Noted::Ended => Err(Error::lost()),
+            }
+        })
     }
 
     fn check(&self, record: &Record, stamp: Stamp) -> Result<(), Error> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use cloakroom::{
     Data, Error, Record, SessionId, Timestamp, Version, carrier,
     clock::{Clock, Entropy as _, OsEntropy, SystemClock},
@@ -36,12 +37,14 @@ use crate::{
 pub struct SharedRing {
     store: Box<dyn Store>,
     outer: LiveRing,
+    id: SessionId,
+    /// What the seal is for, in the place of a cookie's name: one ring can't be put into another's place.
+    seal_name: Box<str>,
 }
 
-/// Session ids are random, so none is ever this one.
+/// Where the ring without a name is. Session ids are random, so none is ever this one.
 const ID: SessionId = SessionId::from_bytes(*b"cloakroom.keyrng");
 
-/// What the seal is for, in the place of a cookie's name.
 const NAME: &str = "key ring";
 const PURPOSE: &str = "shared ring";
 
@@ -61,7 +64,18 @@ impl SharedRing {
                 store.kind()
             )));
         }
-        Ok(Self { store, outer: outer.into() })
+        Ok(Self { store, outer: outer.into(), id: ID, seal_name: NAME.into() })
+    }
+
+    /// Another ring in the same store, for another application.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        let mut id = [0; 16];
+        let text = format!("cloakroom/key-ring/1/{name}");
+        id.copy_from_slice(&digest(&SHA256, text.as_bytes()).as_ref()[..16]);
+        self.id = SessionId::from_bytes(id);
+        self.seal_name = format!("{NAME} {name}").into();
+        self
     }
 
     /// Makes a ring of one fresh key, unless there is one. Answers the one that is kept.
@@ -69,19 +83,37 @@ impl SharedRing {
     /// # Errors
     /// As [`RingSource::load`]; [`Error::is_entropy`] if there are no random bytes.
     pub async fn create(&self) -> Result<KeyRing, Error> {
-        let now = SystemClock.now();
-        let (id, material) = fresh_key(&OsEntropy)?;
-        let ring = KeyRing::new(id, material, now)?;
-        match self.store.create(self.record(&ring, now)?, now).await? {
-            Written::Stored => Ok(ring),
-            Written::Conflict | Written::Gone => self.read().await.map(|(ring, _)| ring),
+        match self.create_new().await? {
+            Some(ring) => Ok(ring),
+            None => self.read().await.map(|(ring, _)| ring),
         }
     }
 
+    /// As [`SharedRing::create`]; `None` if there is a ring already, which is left as it is.
+    ///
+    /// # Errors
+    /// [`Error::is_entropy`] if there are no random bytes; otherwise what the store answers.
+    pub async fn create_new(&self) -> Result<Option<KeyRing>, Error> {
+        let now = SystemClock.now();
+        let (id, material) = fresh_key(&OsEntropy)?;
+        let ring = KeyRing::new(id, material, now)?;
+        let written = self.store.create(self.record(&ring, now)?, now).await?;
+        Ok((written == Written::Stored).then_some(ring))
+    }
+
+    /// Whether the store holds a ring, be it one that this node's outer ring doesn't open.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn exists(&self) -> Result<bool, Error> {
+        Ok(matches!(self.store.load(self.id, SystemClock.now()).await?, Loaded::Found(_)))
+    }
+
     async fn read(&self) -> Result<(KeyRing, Version), Error> {
-        let Loaded::Found(record) = self.store.load(ID, SystemClock.now()).await? else {
+        let Loaded::Found(record) = self.store.load(self.id, SystemClock.now()).await? else {
             return Err(Error::invalid(
-                "the store holds no key ring: make one with `SharedRing::create`, once for the whole fleet",
+                "the store holds no key ring: make one, once for the whole fleet, with `cloakroom keys new` or \
+                 `SharedRing::create`",
             ));
         };
         let damaged = || Error::corrupt("the store's key ring isn't as it was written");
@@ -114,11 +146,11 @@ impl SharedRing {
         let sealed = self.sealer()?.seal(ring.expose().as_bytes(), &salt)?;
         let data = Data::from_json(&serde_json::json!({ "ring": sealed }).to_string())?;
         let version = Version::from_write_id(u64::from_le_bytes(write_id));
-        Ok(Arc::new(carrier::note(ID, version, data, now, now + LIFETIME)))
+        Ok(Arc::new(carrier::note(self.id, version, data, now, now + LIFETIME)))
     }
 
     fn sealer(&self) -> Result<Sealer, Error> {
-        Ok(Sealer::new(self.outer.now(), NAME, PURPOSE)?.up_to(LONG_VALUE_BYTES_MAX))
+        Ok(Sealer::new(self.outer.now(), &self.seal_name, PURPOSE)?.up_to(LONG_VALUE_BYTES_MAX))
     }
 }
 

@@ -89,6 +89,36 @@ async fn another_outer_ring_opens_nothing_and_says_so() {
     assert!(error.is_invalid() && error.to_string().contains(&outer.primary().id().to_string()), "{error}");
 }
 
+/// Two applications, one store: neither has the other's ring, and who can write the store can't put one into the other's
+/// place.
+#[tokio::test]
+async fn rings_of_several_names_are_kept_apart() {
+    let (store, outer) = (FaultyStore::new(MemoryStore::new()), ring());
+    let named = |name| shared(&store, &outer).named(name);
+    let shop = named("shop").create_new().await.unwrap().unwrap();
+    assert!(named("shop").exists().await.unwrap() && !named("blog").exists().await.unwrap());
+    assert!(named("shop").create_new().await.unwrap().is_none(), "there is one");
+    assert!(LiveRing::open(named("blog")).await.unwrap_err().to_string().contains("holds no key ring"));
+    let blog = named("blog").create().await.unwrap();
+    assert!(!shop.is_same(&blog) && named("shop").create().await.unwrap().is_same(&shop));
+
+    let now = SystemClock.now();
+    let id_of = |name: &str| {
+        let digest = aws_lc_rs::digest::digest(
+            &aws_lc_rs::digest::SHA256,
+            format!("cloakroom/key-ring/1/{name}").as_bytes(),
+        );
+        SessionId::from_bytes(digest.as_ref()[..16].try_into().unwrap())
+    };
+    let Loaded::Found(blogs) = store.load(id_of("blog"), now).await.unwrap() else { panic!("no ring") };
+    let Loaded::Found(shops) = store.load(id_of("shop"), now).await.unwrap() else { panic!("no ring") };
+    let mut swapped = (*shops).clone();
+    swapped.data = blogs.data.clone();
+    store.replace(swapped.into(), shops.version, now).await.unwrap();
+    let error = LiveRing::open(named("shop")).await.unwrap_err();
+    assert!(error.to_string().contains("isn't as it was written"), "{error}");
+}
+
 /// A full ring is longer than a cookie may be.
 #[tokio::test]
 async fn a_full_ring_fits() {

@@ -105,13 +105,20 @@ fn migrations(url: &str) -> Result<&'static [&'static str], String> {
 fn keys_command() -> clap::Command {
     let ring = Arg::new("ring")
         .long("ring")
+        .value_name("FILE|URL")
+        .global(true)
+        .value_parser(|text: &str| keys::Ring::parse(text).map_err(|error| error.to_string()))
+        .help(format!(
+            "The ring's file; or the URL of the store that it is in, or of the sealed sessions that it is for [default: \
+             that of the settings, or {}]; `new` takes - for standard output",
+            keys::FILE_DEFAULT
+        ));
+    let outer = Arg::new("outer")
+        .long("outer")
         .value_name("FILE")
         .global(true)
         .value_parser(value_parser!(PathBuf))
-        .help(format!(
-            "The ring's file [default: keys.file, or {}]; `new` takes - for standard output",
-            keys::FILE_DEFAULT
-        ));
+        .help("The ring that a ring in a store is sealed under [default: its text in CLOAKROOM_KEYS]");
     let dry_run = Arg::new("dry_run")
         .long("dry-run")
         .global(true)
@@ -139,7 +146,7 @@ fn keys_command() -> clap::Command {
     clap::Command::new("keys")
         .about("Make, list and rotate the keys that seal cookies and authenticate stored sessions")
         .subcommand_required(true)
-        .args([ring, dry_run, delay, lifetime])
+        .args([ring, outer, dry_run, delay, lifetime])
         .subcommand(clap::Command::new("new").about("Make a ring of one key; never over another ring"))
         .subcommand(
             clap::Command::new("list").about("Show the keys' ids, states and times, and never the keys"),
@@ -168,7 +175,8 @@ fn keys_request<'a>(verb: &str, matches: &'a ArgMatches) -> Option<(keys::Reques
     let seconds = |name| matches.get_one::<u64>(name).copied();
     let request = keys::Request {
         verb,
-        ring: matches.get_one::<PathBuf>("ring").cloned(),
+        ring: matches.get_one::<keys::Ring>("ring").cloned(),
+        outer: matches.get_one::<PathBuf>("outer").cloned(),
         is_dry_run: matches.get_flag("dry_run"),
         publish_delay_s: seconds("publish_delay_s").unwrap_or(Schedule::PUBLISH_DELAY_DEFAULT.as_secs()),
         lifetime_max_s: seconds("lifetime_max_s"),

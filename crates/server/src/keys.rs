@@ -2,15 +2,16 @@
 //! was asked for on standard output.
 
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cloakroom::Error;
 use cloakroom::clock::{Clock as _, OsEntropy, SystemClock};
-use cloakroom::keyring::{self, KeyId, KeyRing, LiveRing, RingFile, Schedule, State, Step};
+use cloakroom::keyring::{self, KeyId, KeyRing, LiveRing, RingSource as _, Schedule, State, Step};
+use cloakroom_stores::{RingPlace, StoreUrl};
 
 use crate::run::Failure;
-use crate::settings::Settings;
+use crate::settings::{Faults, Settings};
 
 /// Holds a ring where there is no file for one.
 pub(crate) const VARIABLE: &str = "CLOAKROOM_KEYS";
@@ -18,17 +19,44 @@ pub(crate) const VARIABLE: &str = "CLOAKROOM_KEYS";
 pub(crate) const FILE_DEFAULT: &str = "cloakroom.keys";
 /// Names standard output in the place of a file.
 const STANDARD_OUTPUT: &str = "-";
+/// How long a store that holds a ring may take for all that is asked of it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is to be done with a ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) verb: Verb,
-    /// `None`: the default file, or the environment's ring.
-    pub(crate) ring: Option<PathBuf>,
+    /// `None`: the one of the settings, the environment's ring, or the default file.
+    pub(crate) ring: Option<Ring>,
+    /// What a ring in a store is sealed under.
+    pub(crate) outer: Option<PathBuf>,
     pub(crate) is_dry_run: bool,
     pub(crate) publish_delay_s: u64,
     /// `None`: the absolute timeout of the settings.
     pub(crate) lifetime_max_s: Option<u64>,
+}
+
+/// A ring as it was named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ring {
+    StandardOutput,
+    Kept(RingPlace),
+}
+
+impl Ring {
+    /// A file, a store's URL, or sealed sessions' URL, which names either.
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        if text == STANDARD_OUTPUT {
+            return Ok(Self::StandardOutput);
+        }
+        if !text.starts_with("sealed:") {
+            return text.parse().map(Self::Kept);
+        }
+        let ring = StoreUrl::parse(text)?.ring()?;
+        ring.map(Self::Kept).ok_or_else(|| {
+            Error::invalid(format!("this URL names no key ring: the ring is the one in {VARIABLE}"))
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,52 +69,90 @@ pub(crate) enum Verb {
 
 /// Carries a request out. What was done is said on standard output.
 pub(crate) fn run(request: &Request, settings: &Settings) -> Result<(), Failure> {
-    let request = &Request {
-        ring: request.ring.clone().or_else(|| settings.keys_file.value.clone()),
-        ..request.clone()
-    };
     let lifetime = Duration::from_secs(request.lifetime_max_s.unwrap_or(settings.absolute_timeout_s.value));
     let delay = Duration::from_secs(request.publish_delay_s);
     let every = Schedule::EVERY_DEFAULT.max(delay.saturating_mul(2)).max(lifetime / 8);
     let schedule = Schedule::new(every, delay, lifetime).map_err(Error::from)?;
-    let text = match &request.verb {
-        Verb::New => new(request)?,
-        Verb::List => list(&read(request)?, &schedule),
-        Verb::Rotate => change(request, |ring| rotate(ring, &schedule, request.is_dry_run))?,
-        Verb::Retire { id, is_compromised } => {
-            change(request, |ring| retire(ring, *id, *is_compromised, &schedule))?
+    let place = place(request, settings)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(async {
+        let done = tokio::time::timeout(PATIENCE, carry_out(request, place.as_ref(), &schedule)).await;
+        done.unwrap_or_else(|_| {
+            let message = format!("the key ring's store didn't answer within {} s", PATIENCE.as_secs());
+            Err(Error::unavailable(
+                message,
+                "list the ring before you try again: a change may have been made",
+            ))
+        })
+    });
+    // A thread may still be in a file that hangs.
+    runtime.shutdown_background();
+    Ok(io::stdout().write_all(done?.as_bytes())?)
+}
+
+async fn carry_out(
+    request: &Request,
+    place: Option<&RingPlace>,
+    schedule: &Schedule,
+) -> Result<String, Error> {
+    match &request.verb {
+        Verb::New if request.ring == Some(Ring::StandardOutput) => {
+            let (id, material) = keyring::fresh_key(&OsEntropy)?;
+            Ok(KeyRing::new(id, material, SystemClock.now())?.expose())
         }
-    };
-    Ok(io::stdout().write_all(text.as_bytes())?)
-}
-
-fn file(request: &Request) -> RingFile {
-    RingFile::new(request.ring.as_deref().unwrap_or(Path::new(FILE_DEFAULT)))
-}
-
-fn new(request: &Request) -> Result<String, Failure> {
-    let file = file(request);
-    if file.path() == Path::new(STANDARD_OUTPUT) {
-        let (id, material) = keyring::fresh_key(&OsEntropy)?;
-        let ring = KeyRing::new(id, material, SystemClock.now()).map_err(Error::from)?;
-        return Ok(ring.expose());
+        Verb::New => new(place.unwrap_or(&RingPlace::file(FILE_DEFAULT)), request.is_dry_run).await,
+        Verb::List => Ok(list(&read(place).await?, schedule)),
+        Verb::Rotate => change(request, place, |ring| rotate(ring, schedule, request.is_dry_run)).await,
+        Verb::Retire { id, is_compromised } => {
+            change(request, place, |ring| retire(ring, *id, *is_compromised, schedule)).await
+        }
     }
-    let shown = file.path().display();
-    if request.is_dry_run {
-        return match file.path().exists() {
-            true => Err(Error::invalid(format!("{shown} exists: keys are never overwritten")).into()),
-            false => Ok(format!("would make a ring of one key in {shown}\n")),
+}
+
+/// Where the ring is: as the command says, or the settings; for sealed sessions they say it in the store's URL.
+fn place(request: &Request, settings: &Settings) -> Result<Option<RingPlace>, Failure> {
+    let place = match &request.ring {
+        Some(Ring::StandardOutput) if request.verb != Verb::New => {
+            return Err(Error::invalid("standard output is for `new` alone: name the ring's file").into());
+        }
+        Some(Ring::StandardOutput) => None,
+        Some(Ring::Kept(place)) => Some(place.clone()),
+        None => match settings.keys().map_err(|fault| Error::invalid(Faults(vec![fault]).to_string()))? {
+            Some(place) => Some(place),
+            None => settings.store.value.ring()?,
+        },
+    };
+    match (place, &request.outer) {
+        (Some(place), Some(outer)) => Ok(Some(place.under(outer)?)),
+        (None, Some(_)) => {
+            Err(Error::invalid("--outer is for a ring in a store: name it with --ring").into())
+        }
+        (place, None) => Ok(place),
+    }
+}
+
+async fn new(place: &RingPlace, is_dry_run: bool) -> Result<String, Error> {
+    let exists = || {
+        Error::invalid(format!("{place} exists: keys are never overwritten; rotate them, or name another"))
+    };
+    if is_dry_run {
+        return match place.inspect().await?.exists().await? {
+            true => Err(exists()),
+            false => Ok(format!("would make a ring of one key in {place}\n")),
         };
     }
-    let ring = file.create()?;
-    Ok(format!("made a ring in {shown} with the primary key {}\n", ring.primary().id()))
+    let ring = place.open().await?.create().await?.ok_or_else(exists)?;
+    Ok(format!("made a ring in {place} with the primary key {}\n", ring.primary().id()))
 }
 
-fn read(request: &Request) -> Result<KeyRing, Error> {
-    if request.ring.is_none() && std::env::var_os(VARIABLE).is_some() {
-        return LiveRing::from_environment(VARIABLE).map(|ring| KeyRing::clone(&ring.now()));
+async fn read(place: Option<&RingPlace>) -> Result<KeyRing, Error> {
+    match place {
+        Some(place) => place.inspect().await?.load().await,
+        None if std::env::var_os(VARIABLE).is_some() => {
+            LiveRing::from_environment(VARIABLE).map(|ring| KeyRing::clone(&ring.now()))
+        }
+        None => RingPlace::file(FILE_DEFAULT).inspect().await?.load().await,
     }
-    file(request).read()
 }
 
 fn list(ring: &KeyRing, schedule: &Schedule) -> String {
@@ -102,29 +168,29 @@ fn list(ring: &KeyRing, schedule: &Schedule) -> String {
     text
 }
 
-/// One change of the ring's file: read, changed, and kept if nobody else changed it meanwhile.
-fn change(
+/// One change of the ring: read, changed, and kept if nobody else changed it meanwhile.
+async fn change(
     request: &Request,
+    place: Option<&RingPlace>,
     step: impl FnOnce(&mut KeyRing) -> Result<String, Error>,
-) -> Result<String, Failure> {
-    if request.ring.is_none() && std::env::var_os(VARIABLE).is_some() {
-        let message = format!(
+) -> Result<String, Error> {
+    if place.is_none() && std::env::var_os(VARIABLE).is_some() {
+        return Err(Error::invalid(format!(
             "the ring in {VARIABLE} can't be changed from here: write it to a file, change it there with --ring, and put \
              the file's text into the variable"
-        );
-        return Err(Error::invalid(message).into());
+        )));
     }
-    let file = file(request);
-    let before = file.read()?;
+    let default = RingPlace::file(FILE_DEFAULT);
+    let place = place.unwrap_or(&default);
+    let kept = if request.is_dry_run { place.inspect().await? } else { place.open().await? };
+    let before = kept.load().await?;
     let mut after = before.clone();
     let done = step(&mut after)?;
     if request.is_dry_run {
         return Ok(format!("would have {done}\n"));
     }
-    if !file.replace(&before, &after)? {
-        return Err(
-            Error::invalid("another program changed the ring meanwhile: look at it, and try again").into()
-        );
+    if !kept.replace(&before, &after).await? {
+        return Err(Error::invalid("another program changed the ring meanwhile: look at it, and try again"));
     }
     Ok(format!("{done}\n"))
 }

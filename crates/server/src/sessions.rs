@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloakroom::cookie::CookiePolicy;
-use cloakroom::keyring::{LiveRing, RingFile, Schedule};
+use cloakroom::keyring::{LiveRing, Schedule};
 use cloakroom::{Lifetime, Policy, Sessions};
 
 use crate::keys;
@@ -59,21 +59,22 @@ pub(crate) async fn open(settings: &Settings, rules: Rules) -> Result<Sessions, 
     }
 }
 
-/// How often the ring's file is looked at: well under the time for which a key is published before it is used.
+/// How often the ring is looked at: well under the time for which a key is published before it is used.
 const FOLLOW_PERIOD: Duration = Duration::from_secs(10);
 
-/// The ring that stored sessions are bound with, from its file or the environment. Sealed sessions have theirs in the
+/// The ring that stored sessions are bound with, from its file or store or the environment. Sealed sessions have theirs in the
 /// store's URL.
 async fn ring(
     settings: &Settings,
     is_carried: bool,
     schedule: Option<Schedule>,
 ) -> Result<Option<LiveRing>, cloakroom::Error> {
-    let Some(path) = &settings.keys_file.value else {
+    let keys = settings.keys().map_err(|fault| cloakroom::Error::invalid(Faults(vec![fault]).to_string()))?;
+    let Some(place) = keys else {
         let is_given = std::env::var_os(keys::VARIABLE).is_some() && !is_carried;
         return if is_given { LiveRing::from_environment(keys::VARIABLE).map(Some) } else { Ok(None) };
     };
-    let ring = LiveRing::open(RingFile::new(path)).await?;
+    let ring = LiveRing::open(place.open().await?).await?;
     ring.follow(FOLLOW_PERIOD);
     if let Some(schedule) = schedule {
         ring.rotate(schedule);

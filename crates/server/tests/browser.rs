@@ -31,8 +31,33 @@ fn sign_in(browser: &Browser, server: &Server, user: &str, password: &str) {
 fn a_visit_from_two_tabs_to_the_last_goodbye() {
     let Some(browser) = Browser::start("a_visit_from_two_tabs_to_the_last_goodbye") else { return };
     let folder = Folder::new();
-    let server = Server::start(&folder, &[]);
+    visit(&browser, &Server::start(&folder, &[]));
+}
 
+/// The same with sessions in their cookies; and devices that can't be listed are signed out together.
+#[cfg(feature = "sealed")]
+#[test]
+fn a_visit_with_sealed_cookies() {
+    let Some(browser) = Browser::start("a_visit_with_sealed_cookies") else { return };
+    let elsewhere = Browser::start("a_visit_with_sealed_cookies").expect("the first has started");
+    let folder = Folder::new();
+    assert!(folder.cloakroom(&["keys", "new"]).status().expect("it runs").success());
+    let store = "sealed:?keys=cloakroom.keys&revocations=sqlite:revoked.db";
+    let server = Server::start(&folder, &["--store", store]);
+    visit(&browser, &server);
+    sign_in(&elsewhere, &server, "ada", "umbrella");
+    browser.open(&server.url("/devices"));
+    assert!(browser.text().contains("There is no list of them."), "{}", browser.text());
+    browser.press(".everywhere button");
+    assert!(browser.text().contains("Signed out everywhere else."), "{}", browser.text());
+    elsewhere.open(&server.url("/devices"));
+    assert_eq!(elsewhere.path(), "/login?next=/devices");
+    browser.press(".everywhere .second");
+    assert_eq!(browser.path(), "/signed-out");
+    assert!(browser.cookies().is_empty());
+}
+
+fn visit(browser: &Browser, server: &Server) {
     browser.open(&server.url("/"));
     browser.press(".hero .button");
     assert_eq!(browser.path(), "/shop");
@@ -42,14 +67,14 @@ fn a_visit_from_two_tabs_to_the_last_goodbye() {
     let one = browser.tab();
     let two = browser.new_tab();
     browser.open(&server.url("/shop"));
-    add_to_cart(&browser, "umbrella");
+    add_to_cart(browser, "umbrella");
     assert_eq!(browser.path(), "/shop#umbrella");
     assert!(browser.text().contains("Curtain Call is in your cart."));
     browser.go_to_tab(&one);
-    add_to_cart(&browser, "scarf");
+    add_to_cart(browser, "scarf");
     browser.go_to_tab(&two);
-    add_to_cart(&browser, "scarf");
-    assert_eq!(cart_count(&browser), "3");
+    add_to_cart(browser, "scarf");
+    assert_eq!(cart_count(browser), "3");
 
     browser.open(&server.url("/cart"));
     let cart = browser.text();

@@ -5,6 +5,8 @@ use cloakroom::{
     store::{Answer, Store},
 };
 
+use crate::RingPlace;
+
 /// A kind of storage, as its URLs name it.
 pub(crate) struct Kind {
     /// The URL's part before the colon. Some kinds have several.
@@ -26,9 +28,14 @@ pub(crate) struct Driver {
     pub(crate) open: fn(&str) -> Answer<'_, Box<dyn Store>>,
     /// Opens it for a diagnosis, and makes nothing that isn't there.
     pub(crate) inspect: fn(&str) -> Answer<'_, Box<dyn Store>>,
+    /// Where the key ring is that the URL names.
+    pub(crate) ring: fn(&str) -> Result<Option<RingPlace>, Error>,
     /// The steps that make its tables, for who makes them by hand.
     pub(crate) migrations: fn() -> &'static [&'static str],
 }
+
+/// Of storage that needs no key ring.
+const NO_RING: fn(&str) -> Result<Option<RingPlace>, Error> = |_| Ok(None);
 
 /// Of storage that has no tables.
 const NO_MIGRATIONS: fn() -> &'static [&'static str] = || &[];
@@ -98,6 +105,7 @@ const MEMORY: Driver = Driver {
     },
     open: |_| Answer::ready(Ok(Box::new(MemoryStore::new()))),
     inspect: |_| Answer::ready(Ok(Box::new(MemoryStore::new()))),
+    ring: NO_RING,
     migrations: NO_MIGRATIONS,
 };
 
@@ -109,6 +117,7 @@ const DYNAMODB_IF_BUILT: Option<Driver> = Some(Driver {
     check: cloakroom_dynamodb::DynamoDbStore::check,
     open: |url| boxed(cloakroom_dynamodb::DynamoDbStore::open(url)),
     inspect: |url| boxed(cloakroom_dynamodb::DynamoDbStore::inspect(url)),
+    ring: NO_RING,
     migrations: NO_MIGRATIONS,
 });
 
@@ -129,6 +138,7 @@ pub(crate) const SQLITE: Driver = Driver {
     },
     open: open_sqlite,
     inspect: open_sqlite,
+    ring: NO_RING,
     migrations: NO_MIGRATIONS,
 };
 
@@ -146,6 +156,7 @@ const SEALED_IF_BUILT: Option<Driver> = Some(Driver {
     check: crate::sealed::check,
     open: crate::sealed::open,
     inspect: crate::sealed::inspect,
+    ring: crate::sealed::ring,
     migrations: NO_MIGRATIONS,
 });
 
@@ -157,6 +168,7 @@ const REDIS: Option<Driver> = Some(Driver {
     check: cloakroom_redis::RedisStore::check,
     open: |url| boxed(cloakroom_redis::RedisStore::open(url)),
     inspect: |url| boxed(cloakroom_redis::RedisStore::open(url)),
+    ring: NO_RING,
     migrations: NO_MIGRATIONS,
 });
 
@@ -168,6 +180,7 @@ const MEMCACHED: Option<Driver> = Some(Driver {
     check: cloakroom_memcached::MemcachedStore::check,
     open: |url| boxed(cloakroom_memcached::MemcachedStore::open(url)),
     inspect: |url| boxed(cloakroom_memcached::MemcachedStore::open(url)),
+    ring: NO_RING,
     migrations: NO_MIGRATIONS,
 });
 
@@ -179,6 +192,7 @@ const POSTGRES: Option<Driver> = Some(Driver {
     check: cloakroom_postgres::PostgresStore::check,
     open: |url| boxed(cloakroom_postgres::PostgresStore::connect(url)),
     inspect: |url| boxed(cloakroom_postgres::PostgresStore::inspect(url)),
+    ring: NO_RING,
     migrations: cloakroom_postgres::PostgresStore::migrations,
 });
 
@@ -190,5 +204,6 @@ const MYSQL: Option<Driver> = Some(Driver {
     check: cloakroom_mysql::MySqlStore::check,
     open: |url| boxed(cloakroom_mysql::MySqlStore::connect(url)),
     inspect: |url| boxed(cloakroom_mysql::MySqlStore::inspect(url)),
+    ring: NO_RING,
     migrations: cloakroom_mysql::MySqlStore::migrations,
 });

@@ -11,15 +11,19 @@
 //! ```
 //!
 //! `sealed:` keeps sessions in their cookies, encrypted: `sealed:?keys=FILE&revocations=URL`. `keys` is the file of the
-//! key ring, which `cloakroom keys new` makes; without it, the ring is in the environment variable `CLOAKROOM_KEYS`.
+//! key ring, which `cloakroom keys new` makes; without it, the ring is in the environment variable `CLOAKROOM_KEYS`. Or it
+//! is the URL of a store that the fleet shares (with `%26` for `&` in it, and `%25` for `%`; `#NAME` at its end, where
+//! several applications keep theirs in one). There the ring is sealed under an outer one, which each node has for itself:
+//! in the file that `outer` names, or in `CLOAKROOM_KEYS`.
 //! `revocations` comes last, and is another store's URL, whole: there logouts are noted, for all nodes. With
 //! `revocations=none`, nothing can be taken back that was handed out: logout deletes the browser's cookie, and a copy of
 //! it stays good until it expires. Before it may stand:
 //!
 //! | option | meaning | default |
 //! |---|---|---|
-//! | `rotate_days` | how often the key ring in the file gets a new primary key; 0: somebody else rotates it | 30 |
-//! | `follow_s` | how often that file is looked at | 5 |
+//! | `outer` | the file of the ring that the key ring in a store is sealed under | in `CLOAKROOM_KEYS` |
+//! | `rotate_days` | how often the key ring gets a new primary key; 0: somebody else rotates it | 30 |
+//! | `follow_s` | how often the key ring is looked at | 5 |
 //! | `cookies` | over how many cookies a session may be cut, up to 4 | 1 |
 //! | `compressed` | whether sessions are compressed, and padded | false |
 //! | `list` | the list's name, where several applications share its store | `default` |
@@ -27,10 +31,12 @@
 //! Which kinds of storage are compiled in is a matter of this crate's features; `memory:` always is.
 
 mod kinds;
+mod ring;
 #[cfg(feature = "sealed")]
 mod sealed;
 mod url;
 
+pub use ring::{KeptRing, RingPlace};
 pub use url::StoreUrl;
 
 use cloakroom::{Error, store::Store};

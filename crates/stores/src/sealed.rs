@@ -1,28 +1,31 @@
-//! `sealed:?keys=FILE&rotate_days=30&follow_s=SECONDS&cookies=1&compressed=false&list=NAME&revocations=URL`.
+//! `sealed:?keys=FILE&rotate_days=30&follow_s=SECONDS&cookies=1&compressed=false&list=NAME&revocations=URL`, or with a
+//! store's URL for the keys, and `outer=FILE`.
 
 use std::{path::PathBuf, time::Duration};
 
 use cloakroom::{
     Error,
-    keyring::{LiveRing, RingFile, Schedule},
+    keyring::{LiveRing, Schedule},
     store::{Answer, Store},
 };
 use cloakroom_sealed::{ListSettings, SealedSessions};
 
-use crate::StoreUrl;
+use crate::{RingPlace, StoreUrl, ring::VARIABLE};
 
-/// How often the file of a ring is looked at, unless it is said: well under the time for which a key is published before it is used.
+/// How often a ring is looked at, unless it is said: well under the time for which a key is published before it is used.
 const FOLLOW_PERIOD: Duration = Duration::from_secs(5);
 
 /// A key that retired is kept for as long: browsers keep no cookie longer (RFC 6265bis, section 5.5).
 const LIFETIME_MAX: Duration = Duration::from_secs(400 * DAY_S);
 const DAY_S: u64 = 86_400;
 
-/// Holds the ring, where no file is named.
-const VARIABLE: &str = "CLOAKROOM_KEYS";
-
 pub(crate) fn check(url: &str) -> Result<(), Error> {
     Options::parse(url).map(|_| ())
+}
+
+/// Where the ring of a URL is, if it says so.
+pub(crate) fn ring(url: &str) -> Result<Option<RingPlace>, Error> {
+    Ok(Options::parse(url)?.keys)
 }
 
 pub(crate) fn open(url: &str) -> Answer<'_, Box<dyn Store>> {
@@ -37,7 +40,11 @@ pub(crate) fn inspect(url: &str) -> Answer<'_, Box<dyn Store>> {
 async fn open_or_inspect(url: &str, is_looking: bool) -> Result<Box<dyn Store>, Error> {
     let options = Options::parse(url)?;
     let ring = match options.keys {
-        Some(path) => LiveRing::open(RingFile::new(path)).await?,
+        Some(place) => {
+            let kept =
+                Box::pin(async { if is_looking { place.inspect().await } else { place.open().await } });
+            LiveRing::open(kept.await?).await?
+        }
         None => LiveRing::from_environment(VARIABLE)?,
     };
     ring.follow(options.follow_period);
@@ -63,7 +70,7 @@ async fn open_or_inspect(url: &str, is_looking: bool) -> Result<Box<dyn Store>, 
 /// What a URL says.
 #[derive(Debug)]
 struct Options {
-    keys: Option<PathBuf>,
+    keys: Option<RingPlace>,
     follow_period: Duration,
     /// None: somebody else rotates the keys.
     schedule: Option<Schedule>,
@@ -92,12 +99,16 @@ impl Options {
                  can't be taken back will do",
             ));
         };
-        let (mut keys, mut name, mut follow_period, mut days) = (None, None, FOLLOW_PERIOD, None);
+        let (mut keys, mut outer, mut name, mut follow_period, mut days) =
+            (None, None, None, FOLLOW_PERIOD, None);
         let (mut cookies_max, mut is_compressed) = (1, false);
         for option in before.split('&').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
-                Some(("keys", path)) if !path.is_empty() && keys.is_none() => {
-                    keys = Some(PathBuf::from(path))
+                Some(("keys", ring)) if !ring.is_empty() && keys.is_none() => {
+                    keys = Some(RingPlace::of_option(ring)?)
+                }
+                Some(("outer", path)) if !path.is_empty() && outer.is_none() => {
+                    outer = Some(PathBuf::from(path))
                 }
                 Some(("list", list)) if !list.is_empty() && name.is_none() => name = Some(list.to_owned()),
                 Some(("follow_s", text)) => follow_period = seconds(text)?,
@@ -107,8 +118,9 @@ impl Options {
                 Some(("compressed", "false")) => is_compressed = false,
                 _ => {
                     return Err(Error::invalid(
-                        "a sealed URL has the options `keys=FILE`, `rotate_days=DAYS`, `follow_s=SECONDS`, `cookies=1` to \
-                         4, `compressed=true` and `list=NAME`, and behind them `revocations=URL`",
+                        "a sealed URL has the options `keys=FILE` or a store's URL with `%26` for `&`, `outer=FILE`, \
+                         `rotate_days=DAYS`, `follow_s=SECONDS`, `cookies=1` to 4, `compressed=true` and `list=NAME`, and \
+                         behind them `revocations=URL`",
                     ));
                 }
             }
@@ -118,17 +130,26 @@ impl Options {
         }
         let revocations = if list == "none" { None } else { Some(StoreUrl::parse(list)?) };
         let schedule = schedule(days, keys.is_some())?;
+        let keys = match (keys, outer) {
+            (None, Some(_)) => {
+                return Err(Error::invalid(
+                    "`outer` is for a key ring in a store: name that with `keys=URL`",
+                ));
+            }
+            (Some(ring), Some(outer)) => Some(ring.under(outer)?),
+            (keys, None) => keys,
+        };
         Ok(Self { keys, follow_period, schedule, cookies_max, is_compressed, list: name, revocations })
     }
 }
 
 /// Thirty days, unless it is said; never, for a ring that can't be written to from here.
-fn schedule(days: Option<&str>, is_in_a_file: bool) -> Result<Option<Schedule>, Error> {
+fn schedule(days: Option<&str>, is_writable: bool) -> Result<Option<Schedule>, Error> {
     let days = match days {
         Some("0") => return Ok(None),
-        None if !is_in_a_file => return Ok(None),
-        Some(_) if !is_in_a_file => {
-            return Err(Error::invalid("`rotate_days` is for a key ring in a file: name it with `keys=FILE`"));
+        None if !is_writable => return Ok(None),
+        Some(_) if !is_writable => {
+            return Err(Error::invalid("`rotate_days` is for a key ring that can be changed from here: name it with `keys=`"));
         }
         None => 30,
         Some(text) => text.parse().ok().filter(|days| (15..=3_650).contains(days)).ok_or_else(|| {
@@ -171,6 +192,10 @@ mod tests {
             "sealed:?rotate_days=30&revocations=none",
             "sealed:?cookies=5&revocations=none",
             "sealed:?compressed=yes&revocations=none",
+            "sealed:?outer=o&revocations=none",
+            "sealed:?keys=k&outer=o&revocations=none",
+            "sealed:?keys=memory:&revocations=none",
+            "sealed:?keys=sqlite:a%2&revocations=none",
         ] {
             assert!(check(url).unwrap_err().is_invalid(), "{url}");
         }
@@ -181,8 +206,14 @@ mod tests {
             assert!(error.is_invalid() && !error.to_string().contains("secret"), "{url}: {error}");
         }
         let options = Options::parse("sealed:?keys=/etc/k&list=shop&revocations=sqlite:a&b?c").unwrap();
-        assert_eq!((options.keys, options.list.as_deref()), (Some(PathBuf::from("/etc/k")), Some("shop")));
+        assert_eq!((options.keys, options.list.as_deref()), (Some(RingPlace::file("/etc/k")), Some("shop")));
         assert_eq!(options.revocations.unwrap().to_string(), "sqlite:a&b?c");
+        let url = "sealed:?keys=sqlite:fleet%26x.db#shop&outer=/etc/o&revocations=none";
+        let ring = ring(url).unwrap().unwrap();
+        assert_eq!(
+            (ring.to_string().as_str(), ring.outer()),
+            ("sqlite:fleet&x.db#shop", Some("/etc/o".as_ref()))
+        );
         let days =
             |url| Options::parse(url).unwrap().schedule.map(|schedule| schedule.every().as_secs() / DAY_S);
         assert_eq!(days("sealed:?keys=k&revocations=none"), Some(30));

@@ -1,12 +1,13 @@
 //! A store's URL: checked as far as that goes without a connection, and shown without what is secret in it.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use cloakroom::{Error, store::Store};
 
 use crate::{
-    forms,
+    RingPlace, forms,
     kinds::{self, Driver},
+    ring::file_option,
 };
 
 /// The URL of a store, of a kind that is compiled in.
@@ -44,22 +45,35 @@ impl StoreUrl {
         Self { whole: format!("sqlite:{path}"), driver: kinds::SQLITE }
     }
 
-    /// The same, with the file of the key ring; of use to sealed sessions alone.
+    /// The same, with a key ring; of use to sealed sessions alone.
     ///
     /// # Errors
-    /// [`Error::is_invalid`] if the URL names one already, or the path can't stand in a URL.
-    pub fn with_keys(mut self, file: &std::path::Path) -> Result<Self, Error> {
+    /// [`Error::is_invalid`] if the URL names one already, or the path of a file can't stand in a URL.
+    pub fn with_keys(mut self, ring: &RingPlace) -> Result<Self, Error> {
         if let Some(options) = self.whole.strip_prefix("sealed:?") {
-            let path = file.to_str().filter(|path| !path.contains('&'));
-            let Some(path) = path else {
-                return Err(Error::invalid("the path of a key ring for sealed sessions is text without `&`"));
-            };
             if options.split('&').any(|option| option.starts_with("keys=")) {
                 return Err(Error::invalid("the key ring is named twice: in the store's URL and beside it"));
             }
-            self.whole = format!("sealed:?keys={path}&{options}");
+            let mut keys = ring.encoded()?;
+            if let Some(outer) = ring.outer() {
+                keys += &format!("&outer={}", file_option(outer)?);
+            }
+            self.whole = format!("sealed:?keys={keys}&{options}");
         }
         Ok(self)
+    }
+
+    /// The key ring that the URL of sealed sessions names; none if it names none, or is of another kind.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] as [`StoreUrl::parse`].
+    pub fn ring(&self) -> Result<Option<RingPlace>, Error> {
+        (self.driver.ring)(&self.whole)
+    }
+
+    /// With what is secret in it.
+    pub(crate) fn whole(&self) -> &str {
+        &self.whole
     }
 
     /// Opens the store. It may wait for a disk, a lock or a server, so this is for the start of a program.
@@ -96,11 +110,30 @@ pub(crate) fn driver_of(url: &str) -> Result<Driver, Error> {
 
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some((scheme, rest)) = self.whole.split_once("://") else { return f.write_str(&self.whole) };
-        let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
-        let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
-        write!(f, "{scheme}://{place}")
+        let Some(options) = self.whole.strip_prefix("sealed:?") else {
+            return f.write_str(&shown(&self.whole));
+        };
+        // It has other stores' URLs in it.
+        let (before, list) = options.split_once("revocations=").unwrap_or((options, ""));
+        f.write_str("sealed:?")?;
+        for option in before.split('&').filter(|option| !option.is_empty()) {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            match RingPlace::of_option(value) {
+                Ok(ring) if name == "keys" => write!(f, "{name}={ring}&")?,
+                Err(_) if name == "keys" => write!(f, "{name}=…&")?,
+                Ok(_) | Err(_) => write!(f, "{name}={value}&")?,
+            }
+        }
+        write!(f, "revocations={}", shown(list))
     }
+}
+
+/// Without a user's name and password, and without options.
+fn shown(url: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
+    let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
+    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    format!("{scheme}://{place}").into()
 }
 
 impl fmt::Debug for StoreUrl {
@@ -136,12 +169,24 @@ mod tests {
     #[test]
     fn a_key_ring_is_named_once_and_whole() {
         let url = |text| StoreUrl::parse(text).unwrap();
-        let path = std::path::Path::new;
-        let named = url("sealed:?revocations=none").with_keys(path("a b/c")).unwrap();
+        let path = RingPlace::file;
+        let named = url("sealed:?revocations=none").with_keys(&path("a b/c")).unwrap();
         assert_eq!(named.whole, "sealed:?keys=a b/c&revocations=none");
-        assert!(url("sealed:?revocations=none").with_keys(path("a&b")).unwrap_err().is_invalid());
-        assert!(url("sealed:?keys=a&revocations=none").with_keys(path("b")).unwrap_err().is_invalid());
-        assert_eq!(url("memory:").with_keys(path("a&b")).unwrap().whole, "memory:");
+        assert!(url("sealed:?revocations=none").with_keys(&path("a&b")).unwrap_err().is_invalid());
+        assert_eq!(named.ring().unwrap(), Some(path("a b/c")));
+        assert_eq!(url("memory:").ring().unwrap(), None);
+        assert!(url("sealed:?keys=a&revocations=none").with_keys(&path("b")).unwrap_err().is_invalid());
+        assert_eq!(url("memory:").with_keys(&path("a&b")).unwrap().whole, "memory:");
+    }
+
+    #[cfg(all(feature = "sealed", feature = "redis"))]
+    #[test]
+    fn a16_2_5_credentials_of_a_ring_are_not_shown() {
+        for keys in ["redis://u:hunter2%2540@one/0#shop", "redis%3A%2F%2Fu%3Ahunter2%2540%40one%2F0%23shop"] {
+            let url = format!("sealed:?keys={keys}&revocations=redis://:hunter2@two/1?timeout_ms=900");
+            let url = StoreUrl::parse(&url).unwrap();
+            assert_eq!(url.to_string(), "sealed:?keys=redis://one/0#shop&revocations=redis://two/1");
+        }
     }
 
     #[test]
@@ -150,6 +195,11 @@ mod tests {
             ("redis://user:pass@host:6379/0?password=p", "redis://host:6379/0"),
             ("postgres://u:p%40@a,b/db?sslpassword=p", "postgres://a,b/db"),
             ("sqlite:sessions.db", "sqlite:sessions.db"),
+            (
+                "sealed:?keys=k&outer=o&revocations=redis://:p@host?x=y@z",
+                "sealed:?keys=k&outer=o&revocations=redis://host",
+            ),
+            ("sealed:?keys=memory:secret&revocations=none", "sealed:?keys=…&revocations=none"),
         ] {
             let driver = kinds::ALL[0].driver.unwrap();
             let url = StoreUrl { whole: whole.to_owned(), driver };

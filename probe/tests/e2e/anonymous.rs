@@ -13,7 +13,7 @@ fn a7_6_2_a_visit_that_writes_nothing_sets_no_cookie_and_stores_nothing() {
         for target in READING {
             visitor.get(target).expect(200).expect_no_cookie();
         }
-        for target in ["/sessions", "/logout-all", "/rotate"] {
+        for target in probe.targets(&["/sessions", "/logout-all", "/rotate"]) {
             visitor.get(target).expect(401).expect_no_cookie();
         }
         assert!(visitor.view().is_nobody());
@@ -51,7 +51,7 @@ fn a_visit_with_a_session_that_writes_nothing_changes_nothing() {
         let mut visitor = probe.visitor();
         visitor.log_in("ada");
         let before = visitor.view();
-        for target in ["/bare", "/get", "/slowread", "/sessions"] {
+        for target in probe.targets(&["/bare", "/get", "/slowread", "/sessions"]) {
             visitor.get(target).expect(200).expect_no_cookie();
         }
         assert_eq!(visitor.view(), before);

@@ -1,6 +1,8 @@
 //! What caches between the visitor and the application are told (CVE-2023-30861 and its kin): an answer that sets a
 //! cookie is stored by none, and one that was made from a session is served to no other.
 
+use std::{thread, time::Duration};
+
 use crate::support::{Reply, on_every_store};
 
 /// Which headers an answer has.
@@ -46,6 +48,9 @@ fn cs_cache_anonymous_visits() {
             ("/incr?k=a", 200, COOKIE_SET),
             ("/login?user=ada", 200, COOKIE_SET),
         ] {
+            if probe.targets(&[target]).is_empty() {
+                continue;
+            }
             let reply = probe.visitor().get(target).expect(status);
             assert_eq!(Headers::of(&reply), headers, "{target}");
         }
@@ -57,17 +62,21 @@ fn cs_cache_visits_with_a_session() {
     on_every_store(|probe| {
         let mut visitor = probe.visitor();
         visitor.log_in("ada");
+        let changed = if probe.is_sealed() { COOKIE_SET } else { READ };
         for (target, status, headers) in [
             ("/bare", 200, UNTOUCHED),
             ("/get", 200, READ),
             ("/slowread", 200, READ),
             ("/sessions", 200, READ),
-            ("/set?k=a&v=b", 200, READ),
-            ("/incr?k=n", 200, READ),
+            ("/set?k=a&v=b", 200, changed),
+            ("/incr?k=n", 200, changed),
             ("/login?user=ada", 200, COOKIE_SET),
             ("/rotate", 200, COOKIE_SET),
             ("/logout", 200, COOKIE_SET),
         ] {
+            if probe.targets(&[target]).is_empty() {
+                continue;
+            }
             let reply = visitor.get(target).expect(status);
             assert_eq!(Headers::of(&reply), headers, "{target}");
         }
@@ -80,7 +89,9 @@ fn cs_cache_an_answer_that_only_refreshes_the_cookie_is_stored_by_no_cache() {
     on_every_store(|probe| {
         let token = probe.visitor().log_in("ada");
         probe.visitor_with(&token).get("/rotate").expect(200);
-        for target in ["/get", "/slowread", "/sessions", "/set?k=a&v=b"] {
+        for target in probe.targets(&["/get", "/slowread", "/sessions", "/set?k=a&v=b"]) {
+            // Sealed, a cookie that was issued in the same tick of the clock isn't overtaken by that of a read.
+            thread::sleep(Duration::from_millis(20));
             let reply = probe.visitor_with(&token).get(target).expect(200);
             assert_eq!(Headers::of(&reply), COOKIE_SET, "{target}");
         }

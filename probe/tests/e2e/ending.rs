@@ -16,20 +16,22 @@ fn is_dead(probe: &Probe, token: &str) {
     visitor.get("/incr?k=n").expect_problem(409);
     visitor.get("/rotate").expect_problem(401);
     visitor.get("/logout").expect(200).expect_no_cookie();
-    visitor.get("/sessions").expect(401).expect_no_cookie();
+    for target in probe.targets(&["/sessions"]) {
+        visitor.get(target).expect(401).expect_no_cookie();
+    }
     assert!(visitor.view().is_nobody());
     assert_eq!(visitor.token(), token, "the cookie was left alone");
 }
 
-/// How many sessions a new login of this user finds, its own included.
-fn sessions_of(probe: &Probe, user: &str) -> usize {
+/// How many sessions a new login of this user finds, its own included; nothing where none are listed.
+fn sessions_of(probe: &Probe, user: &str) -> Option<usize> {
     // A login in the very millisecond of a revocation counts as one in progress then, and is refused.
     thread::sleep(Duration::from_millis(2));
     let mut visitor = probe.visitor();
     visitor.log_in(user);
-    let count = visitor.get("/sessions").expect(200).body.matches("\"id\"").count();
+    let listed = probe.targets(&["/sessions"]).pop().map(|target| visitor.get(target).expect(200).body);
     visitor.get("/logout").expect(200);
-    count
+    listed.map(|listed| listed.matches("\"id\"").count())
 }
 
 #[test]
@@ -46,7 +48,7 @@ fn a7_4_1_w_06_a_logout_is_final() {
         for token in [&token, &first, &anonymous] {
             is_dead(probe, token);
         }
-        assert_eq!(sessions_of(probe, "ada"), 1);
+        assert!(matches!(sessions_of(probe, "ada"), None | Some(1)));
     });
 }
 
@@ -59,7 +61,7 @@ fn a_login_with_an_ended_token_begins_another_session() {
         visitor.get("/logout").expect(200);
 
         let mut again = probe.visitor_with(&token);
-        assert_ne!(again.log_in("ada")[..21], token[..21]);
+        assert_ne!(probe.id_part(&again.log_in("ada")), probe.id_part(&token));
         let view = again.view();
         assert_eq!((view.subject.as_deref(), view.data.len()), (Some("ada"), 0));
         is_dead(probe, &token);
@@ -104,7 +106,7 @@ fn r_revive_a_write_in_flight_at_a_logout_is_lost_and_says_so() {
     on_every_store(|probe| {
         let logout = |visitor: &mut Visitor| drop(visitor.get("/logout").expect(200));
         write_in_flight_is_lost(probe, |visitor| drop(visitor.log_in("ada")), logout);
-        assert_eq!(sessions_of(probe, "ada"), 1);
+        assert!(matches!(sessions_of(probe, "ada"), None | Some(1)));
         write_in_flight_is_lost(probe, |visitor| drop(visitor.get("/set?k=cart&v=x").expect(200)), logout);
     });
 }
@@ -121,7 +123,7 @@ fn r_revive_a_write_in_flight_at_a_logout_everywhere_is_lost_and_says_so() {
                 elsewhere.get("/logout-all").expect(200);
             },
         );
-        assert_eq!(sessions_of(probe, "ada"), 1);
+        assert!(matches!(sessions_of(probe, "ada"), None | Some(1)));
     });
 }
 
@@ -142,11 +144,15 @@ fn r_revive_no_storm_of_writes_brings_a_session_back() {
             });
             for reply in &replies[1..] {
                 assert!(reply.status == 200 || reply.status == 409, "{reply:?}");
-                assert_eq!(reply.token(), None, "{reply:?}");
+                match reply.token() {
+                    // What a write carried away before the logout is as dead as the rest.
+                    Some(token) if probe.is_sealed() => is_dead(probe, token),
+                    token => assert_eq!(token, None, "{reply:?}"),
+                }
             }
             is_dead(probe, &token);
         }
-        assert_eq!(sessions_of(probe, "ada"), 1);
+        assert!(matches!(sessions_of(probe, "ada"), None | Some(1)));
     });
 }
 
@@ -172,12 +178,13 @@ fn a7_4_2_ending_a_subjects_sessions_ends_them_all_before_it_answers() {
         let mut bystander = probe.visitor();
         bystander.log_in("ada2");
         let mut visitor = probe.visitor_with(&tokens[5]);
-        assert_eq!(visitor.get("/logout-all").expect(200).expect_no_cookie().body, r#"{"ended":12}"#);
+        let ended = if probe.is_sealed() { r#"{"ended":null}"# } else { r#"{"ended":12}"# };
+        assert_eq!(visitor.get("/logout-all").expect(200).expect_no_cookie().body, ended);
         for token in &tokens {
             is_dead(probe, token);
         }
         assert_eq!(bystander.view().subject.as_deref(), Some("ada2"));
-        assert_eq!(sessions_of(probe, "ada"), 1);
+        assert!(matches!(sessions_of(probe, "ada"), None | Some(1)));
     });
 }
 
@@ -211,7 +218,7 @@ fn logging_in_while_all_sessions_are_ended_either_holds_or_says_so() {
             };
             let living = during.into_iter().flatten().filter(is_living).count();
             // The one more is that of who counts.
-            assert_eq!(sessions_of(probe, user), living + 1);
+            assert!(sessions_of(probe, user).is_none_or(|count| count == living + 1));
         }
     });
 }

@@ -1,4 +1,5 @@
-//! Cloakroom end to end: the real probe over real HTTP, on every store.
+//! Cloakroom end to end: the real probe over real HTTP, with sessions in memory, in a file and sealed into cookies. What
+//! cookies can't hold says so: `on_every_store_but_cookies`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 
 mod anonymous;

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, thread, time::Duration};
 
-use crate::support::{in_parallel, on_every_store};
+use crate::support::{in_parallel, on_every_store, on_every_store_but_cookies};
 
 #[test]
 fn cs_renew_a_hundred_parallel_requests_around_a_rotation_all_succeed_and_get_one_successor() {
-    on_every_store(|probe| {
+    on_every_store_but_cookies("of parallel writes, the browser keeps the last one's cookie", |probe| {
         let token = probe.visitor().log_in("ada");
         let handed_out = in_parallel(100, |index, start| {
             // Each with the token it began with, as requests have that left the browser together.
@@ -49,7 +49,10 @@ fn cs_renew_tabs_that_share_a_jar_stay_logged_in_through_rotations() {
             }
         });
         let view = visitor.view();
-        assert_eq!((view.subject.as_deref(), view.data["count"].as_i64()), (Some("ada"), Some(360)));
+        assert_eq!(view.subject.as_deref(), Some("ada"));
+        // Sealed, of parallel increments the browser keeps the last one's.
+        let count = view.data["count"].as_i64().unwrap();
+        assert!(count == 360 || (probe.is_sealed() && (1..360).contains(&count)), "{count}");
     });
 }
 
@@ -60,16 +63,18 @@ fn cs_renew_a_lost_answer_logs_nobody_out() {
         let token = visitor.log_in("ada");
         let lost = probe.visitor_with(&token).get("/rotate").expect(200).token().map(str::to_owned);
         assert!(lost.is_some());
-        // The browser knows nothing of the successor, and is handed the same one again.
+        // Sealed, a cookie that was issued in the same tick of the clock isn't overtaken by that of a read.
+        thread::sleep(Duration::from_millis(20));
+        // The browser knows nothing of the successor, and is handed the same one again; sealed, another that is as good.
         let again = visitor.get("/get").expect(200).token().map(str::to_owned);
-        assert_eq!(again, lost);
+        assert!(again == lost || (probe.is_sealed() && again.is_some()));
         assert_eq!(visitor.view().subject.as_deref(), Some("ada"));
     });
 }
 
 #[test]
 fn cs_renew_a_late_request_is_served_and_gets_no_cookie() {
-    on_every_store(|probe| {
+    on_every_store_but_cookies("a late write comes with a cookie of its own, over the others'", |probe| {
         let mut visitor = probe.visitor();
         let token = visitor.log_in("ada");
         let [mut late_read, mut late_write] = [(); 2].map(|()| probe.visitor_with(&token));
@@ -95,17 +100,20 @@ fn cs_renew_a_late_request_is_served_and_gets_no_cookie() {
 /// back, and look like a theft.
 #[test]
 fn cs_renew_a_token_fresh_from_a_rotation_stays() {
-    on_every_store(|probe| {
-        let mut visitor = probe.visitor();
-        visitor.log_in("ada");
-        visitor.get("/rotate").expect(200);
-        let successor = visitor.token();
-        for _ in 0..3 {
+    on_every_store_but_cookies(
+        "there is no secret whose reuse looks like a theft, so each rotation is made",
+        |probe| {
+            let mut visitor = probe.visitor();
+            visitor.log_in("ada");
             visitor.get("/rotate").expect(200);
-            assert_eq!(visitor.token(), successor);
-        }
-        assert_eq!(visitor.view().subject.as_deref(), Some("ada"));
-    });
+            let successor = visitor.token();
+            for _ in 0..3 {
+                visitor.get("/rotate").expect(200);
+                assert_eq!(visitor.token(), successor);
+            }
+            assert_eq!(visitor.view().subject.as_deref(), Some("ada"));
+        },
+    );
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod processes;
 mod round_trips;
 mod sealed;
 mod sealed_keys;
+mod shared_keys;
 
 /// Makes one test of each case, on each engine.
 macro_rules! on_engines {

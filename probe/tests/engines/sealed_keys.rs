@@ -21,11 +21,11 @@ use crate::{
 };
 
 /// The longest that a session lives in these tests, in seconds.
-const ABSOLUTE_S: u64 = 8;
-const LIFETIME: &[&str] = &["--idle-s", "8", "--absolute-s", "8", "--grace-s", "1"];
+pub(crate) const ABSOLUTE_S: u64 = 8;
+pub(crate) const LIFETIME: &[&str] = &["--idle-s", "8", "--absolute-s", "8", "--grace-s", "1"];
 
 /// Longer than a node that looks at its ring every second takes to hear of a change.
-const HEARD: Duration = Duration::from_millis(2_000);
+pub(crate) const HEARD: Duration = Duration::from_millis(2_000);
 
 fn read(path: &Path) -> KeyRing {
     KeyRing::parse(&fs::read_to_string(path).unwrap()).unwrap()
@@ -73,7 +73,7 @@ fn later(time: Timestamp, by: Duration) -> Timestamp {
 }
 
 /// Whoever logs in now and then, and changes the session all the while, on either node.
-fn write_on(nodes: &[Probe; 2], name: &str, is_over: &AtomicBool) -> u32 {
+pub(crate) fn write_on(nodes: &[Probe; 2], name: &str, is_over: &AtomicBool) -> u32 {
     let (mut visitor, mut clicks, mut since) = (nodes[0].visitor(), 0, None::<Instant>);
     while !is_over.load(Ordering::SeqCst) {
         if since.is_none_or(|since| since.elapsed() > Duration::from_secs(ABSOLUTE_S - 3)) {
@@ -93,7 +93,7 @@ fn write_on(nodes: &[Probe; 2], name: &str, is_over: &AtomicBool) -> u32 {
 }
 
 /// Whoever presents one cookie again and again for nearly as long as it lives, on either node.
-fn read_on(nodes: &[Probe; 2], name: &str, is_over: &AtomicBool) -> u32 {
+pub(crate) fn read_on(nodes: &[Probe; 2], name: &str, is_over: &AtomicBool) -> u32 {
     let (mut clicks, mut turn) = (0, 0);
     while !is_over.load(Ordering::SeqCst) {
         turn += 1;

@@ -24,11 +24,18 @@ use crate::{
 ///
 /// Changes replace the file whole, so a reader sees the old ring or the new one; those who change it take turns by
 /// locking a file beside it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RingFile {
     path: PathBuf,
-    /// Whether a program that follows it is reading it.
+    /// Whether whoever follows it is reading it.
     is_being_read: Arc<AtomicBool>,
+}
+
+impl Clone for RingFile {
+    /// Of the same file, and followed by itself.
+    fn clone(&self) -> Self {
+        Self::new(&self.path)
+    }
 }
 
 /// More than any ring has. What is longer is some other file.
@@ -203,10 +210,10 @@ impl RingSource for RingFile {
             let message = format!("the key ring {} is being read, and that takes long", self.path.display());
             return Answer::ready(Err(Error::unavailable(message, "its file system may hang")));
         }
-        let file = self.clone();
+        let (file, being_read) = (self.clone(), BeingRead(Arc::clone(&self.is_being_read)));
         Answer::later(in_background(move || {
             let ring = file.read();
-            file.is_being_read.store(false, Ordering::Release);
+            drop(being_read);
             ring
         }))
     }
@@ -214,6 +221,15 @@ impl RingSource for RingFile {
     fn replace(&self, expected: &KeyRing, ring: &KeyRing) -> Answer<'_, bool> {
         let (file, expected, ring) = (self.clone(), expected.clone(), ring.clone());
         Answer::later(in_background(move || file.replace(&expected, &ring)))
+    }
+}
+
+/// Says that the file isn't being read any more when it is dropped: read or not, or in a panic.
+struct BeingRead(Arc<AtomicBool>);
+
+impl Drop for BeingRead {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -265,122 +281,4 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 #[cfg(all(test, unix))]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
-
-    struct Folder(PathBuf);
-
-    fn folder(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("cloakroom-ring-{name}-{}", std::process::id()));
-        let _ = fs::create_dir_all(&path);
-        Folder(path)
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    #[test]
-    fn a_ring_is_made_once_and_its_owner_alone_reads_it() {
-        let folder = folder("made");
-        let file = RingFile::new(folder.0.join("keys"));
-        assert!(file.read().unwrap_err().to_string().contains("cloakroom keys new"));
-        let ring = file.create().unwrap();
-        assert_eq!(fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(file.read().unwrap().is_same(&ring));
-        assert!(file.create().unwrap_err().to_string().contains("never overwritten"));
-        assert!(file.read().unwrap().is_same(&ring));
-    }
-
-    #[test]
-    fn a_ring_that_others_can_read_is_refused_with_the_mend() {
-        let folder = folder("rights");
-        let file = RingFile::new(folder.0.join("keys"));
-        file.create().unwrap();
-        for (mode, is_fine) in
-            [(0o600, true), (0o400, true), (0o440, true), (0o644, false), (0o620, false), (0o602, false)]
-        {
-            fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
-            let read = file.read();
-            assert_eq!(read.is_ok(), is_fine, "{mode:o}");
-            if let Err(error) = read {
-                assert!(error.is_invalid() && error.to_string().contains("chmod 600"), "{error}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_no_ring_is_refused_and_never_repeated() {
-        let folder = folder("wrong");
-        let file = RingFile::new(folder.0.join("keys"));
-        for text in [&b"hunter2"[..], b"\xff\xfe", &vec![b'x'; 70_000]] {
-            fs::write(file.path(), text).unwrap();
-            fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
-            let error = file.read().unwrap_err();
-            assert!(error.is_invalid() && !error.to_string().contains("hunter2"), "{error}");
-        }
-        assert!(RingFile::new(&folder.0).read().unwrap_err().is_invalid(), "a folder");
-    }
-
-    #[test]
-    fn of_many_who_change_it_at_once_each_change_counts_once() {
-        let folder = folder("race");
-        let file = RingFile::new(folder.0.join("keys"));
-        let start = file.create().unwrap();
-        let won: usize = std::thread::scope(|scope| {
-            let one = || {
-                let mut next = start.clone();
-                let (id, material) = fresh_key(&OsEntropy).unwrap();
-                next.publish(id, material, SystemClock.now()).unwrap();
-                usize::from(file.replace(&start, &next).unwrap())
-            };
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(one)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
-        });
-        assert_eq!(won, 1);
-        assert_eq!(file.read().unwrap().keys().len(), 2);
-    }
-
-    /// Bug: `sudo cloakroom keys rotate` left a ring that the service couldn't read. Cause: the new file was the caller's
-    /// own, whatever the old one was. Mend: it gets the old one's owner, group and mode.
-    #[test]
-    fn a_changed_ring_stays_its_owners() {
-        use std::os::unix::fs::{MetadataExt as _, chown};
-
-        let folder = folder("owner");
-        let file = RingFile::new(folder.0.join("keys"));
-        let start = file.create().unwrap();
-        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o640)).unwrap();
-        // Only root can give a file away.
-        let is_given = chown(file.path(), Some(12_345), Some(12_346)).is_ok();
-        let mut next = start.clone();
-        let (id, material) = fresh_key(&OsEntropy).unwrap();
-        next.publish(id, material, SystemClock.now()).unwrap();
-        assert!(file.replace(&start, &next).unwrap());
-        let now = fs::metadata(file.path()).unwrap();
-        assert_eq!(now.permissions().mode() & 0o777, 0o640);
-        if is_given {
-            assert_eq!((now.uid(), now.gid()), (12_345, 12_346));
-            let lock = fs::metadata(folder.0.join("keys.lock")).unwrap();
-            assert_eq!(lock.uid(), 12_345);
-        }
-    }
-
-    #[test]
-    fn a_link_stays_a_link() {
-        let folder = folder("link");
-        let real = RingFile::new(folder.0.join("real"));
-        let start = real.create().unwrap();
-        let link = RingFile::new(folder.0.join("link"));
-        std::os::unix::fs::symlink(real.path(), link.path()).unwrap();
-        let mut next = start.clone();
-        let (id, material) = fresh_key(&OsEntropy).unwrap();
-        next.publish(id, material, SystemClock.now()).unwrap();
-        assert!(link.replace(&start, &next).unwrap());
-        assert!(fs::symlink_metadata(link.path()).unwrap().is_symlink());
-        assert!(real.read().unwrap().is_same(&next));
-    }
-}
+mod tests;

@@ -1,7 +1,6 @@
 //! A ring that is kept elsewhere, as this program knows it.
 
 use std::{
-    collections::VecDeque,
     fmt,
     sync::{
         Arc, Weak,
@@ -17,6 +16,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use super::unknown::{Met, Unknown};
 use crate::{Error, deadline::within, store::Answer};
 
 /// Where a ring is kept.
@@ -54,43 +54,21 @@ struct Shared {
     edition: AtomicU64,
     /// Held while the ring is read, so that a crowd of requests reads it once.
     reading: tokio::sync::Mutex<()>,
-    met: Mutex<Met>,
+    unknown: Mutex<Unknown>,
 }
 
-/// Ids that somebody presented and the ring doesn't have.
-#[derive(Default)]
-struct Met {
-    /// Since when: the ring is yet to be read after that.
-    open: VecDeque<(KeyId, Instant)>,
-    /// Not in a ring that was read after they were met.
-    settled: VecDeque<(KeyId, Instant)>,
-    last_read: Option<Instant>,
-    last_good_read: Option<Instant>,
-    is_reading: bool,
-}
-
-/// The shortest time between two reads that unknown ids cause, for anybody can make up ids.
-const READ_PERIOD_MIN: Duration = Duration::from_secs(1);
-/// How long a read may take.
-const READ_DEADLINE: Duration = Duration::from_secs(10);
-/// How long an id that wasn't found when the ring was last read counts as unknown without another look.
-const SETTLED_FOR: Duration = Duration::from_secs(30);
-/// The most ids that are remembered.
-const MET_MAX: usize = 256;
-/// While more ids than that are presented, those there is no room for go by a ring that was read so recently. A key is
-/// published for far longer before anything names it.
-const FRESH_FOR: Duration = Duration::from_secs(5);
-
+/// How long a read or a change may take.
+const DEADLINE: Duration = Duration::from_secs(10);
 impl LiveRing {
     /// The ring that this source keeps.
     ///
     /// # Errors
-    /// What [`RingSource::load`] answers.
+    /// What [`RingSource::load`] answers; [`Error::is_unavailable`] if it answers nothing for ten seconds.
     pub async fn open(source: impl RingSource) -> Result<Self, Error> {
         let began = Instant::now();
-        let ring = source.load().await?;
+        let ring = within(DEADLINE, "key ring's", source.load()).await?;
         let live = Self::of(Box::new(source), ring);
-        live.shared.met.lock().last_good_read = Some(began);
+        live.shared.unknown.lock().end_read(began);
         Ok(live)
     }
 
@@ -119,7 +97,7 @@ impl LiveRing {
             ring: RwLock::new(Arc::new(ring)),
             edition: AtomicU64::new(0),
             reading: tokio::sync::Mutex::new(()),
-            met: Mutex::default(),
+            unknown: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -154,25 +132,10 @@ impl LiveRing {
         if !self.shared.source.can_change() || self.now().key(id).is_some() {
             return self.now().key(id).is_some();
         }
-        let wait = {
-            let mut met = self.shared.met.lock();
-            let now = Instant::now();
-            if met.settled.iter().any(|(settled, at)| *settled == id && now.duration_since(*at) < SETTLED_FOR)
-            {
-                return false;
-            }
-            let is_fresh = met.last_good_read.is_some_and(|read| now.duration_since(read) < FRESH_FOR);
-            let is_crowded = met.open.len() == MET_MAX;
-            if !is_crowded && !met.open.iter().any(|(open, _)| *open == id) {
-                met.open.push_back((id, now));
-            }
-            if met.is_reading {
-                // Made-up ids mustn't keep everybody waiting whose key is gone.
-                return !(is_crowded && is_fresh);
-            }
-            met.is_reading = true;
-            met.last_read
-                .map_or(Duration::ZERO, |read| READ_PERIOD_MIN.saturating_sub(now.duration_since(read)))
+        let wait = match self.shared.unknown.lock().meet(id, Instant::now()) {
+            Met::NoKey => return false,
+            Met::BeingRead => return true,
+            Met::ToBeRead { after } => after,
         };
         let reading = Reading(Arc::clone(&self.shared));
         let Ok(runtime) = Handle::try_current() else { return true };
@@ -197,7 +160,7 @@ impl LiveRing {
     }
 
     pub(super) async fn replace(&self, expected: &KeyRing, ring: &KeyRing) -> Result<bool, Error> {
-        let is_kept = self.shared.source.replace(expected, ring).await?;
+        let is_kept = within(DEADLINE, "key ring's", self.shared.source.replace(expected, ring)).await?;
         self.shared.read().await?;
         Ok(is_kept)
     }
@@ -222,25 +185,15 @@ impl Shared {
     async fn read(&self) -> Result<bool, Error> {
         let _reading = self.reading.lock().await;
         let began = Instant::now();
-        self.met.lock().last_read = Some(began);
-        let ring = within(READ_DEADLINE, "key ring's", self.source.load()).await?;
+        self.unknown.lock().begin_read(began);
+        let ring = within(DEADLINE, "key ring's", self.source.load()).await?;
         let is_another = !ring.is_same(&self.ring.read());
         if is_another {
             tracing::info!(target: "cloakroom", "the key ring has changed: {ring:?}");
             *self.ring.write() = Arc::new(ring);
             self.edition.fetch_add(1, Ordering::Release);
         }
-        let mut met = self.met.lock();
-        met.last_good_read = Some(began);
-        // What isn't in this ring either need not be looked for again.
-        met.settled.iter_mut().for_each(|(_, at)| *at = began);
-        while let Some((id, _)) = met.open.front().copied().filter(|(_, at)| *at <= began) {
-            met.open.pop_front();
-            if met.settled.len() == MET_MAX {
-                met.settled.pop_front();
-            }
-            met.settled.push_back((id, began));
-        }
+        self.unknown.lock().end_read(began);
         Ok(is_another)
     }
 }
@@ -250,7 +203,7 @@ struct Reading(Arc<Shared>);
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        self.0.met.lock().is_reading = false;
+        self.0.unknown.lock().is_reading = false;
     }
 }
 
@@ -375,7 +328,7 @@ mod tests {
             }
         }
         assert!(kept.0.lock().2 - before <= 2, "{}", kept.0.lock().2 - before);
-        assert!(ring.shared.met.lock().open.len() <= MET_MAX);
+        assert!(ring.shared.unknown.lock().is_bounded());
     }
 
     /// Bug: 256 made-up ids a second kept everybody waiting whose key was gone, on every page. Cause: they pushed that key
@@ -394,7 +347,7 @@ mod tests {
             let_pass(100).await;
         }
         assert!(waited <= 11, "{waited} of 50: at most until the ring was read for the first time");
-        assert!(ring.shared.met.lock().open.len() <= MET_MAX);
+        assert!(ring.shared.unknown.lock().is_bounded());
     }
 
     /// Bug: once in half a minute, a cookie whose key was gone was answered 503, though the ring is read each 5

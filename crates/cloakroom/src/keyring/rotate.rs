@@ -94,10 +94,53 @@ impl LiveRing {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
-    use crate::keyring::{RingFile, State};
+    use crate::{
+        keyring::{RingFile, RingSource, State},
+        store::Answer,
+    };
 
     const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A ring in a store that answers, and then hangs.
+    struct Hanging {
+        ring: KeyRing,
+        loads: AtomicUsize,
+    }
+
+    impl RingSource for Hanging {
+        fn load(&self) -> Answer<'_, KeyRing> {
+            match self.loads.fetch_sub(1, Ordering::SeqCst) {
+                0 => Answer::later(std::future::pending()),
+                _ => Answer::ready(Ok(self.ring.clone())),
+            }
+        }
+
+        fn replace(&self, _: &KeyRing, _: &KeyRing) -> Answer<'_, bool> {
+            Answer::later(std::future::pending())
+        }
+    }
+
+    /// Bug: a node whose ring's store hung while a step was being kept never rotated again, and one that was started then
+    /// waited for ever. Cause: neither had a deadline, as the reads of a running node have. Mend: they have it.
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_hangs_is_given_up_on() {
+        let (id, material) = fresh_key(&OsEntropy).unwrap();
+        let ring = KeyRing::new(id, material, Timestamp::ZERO).unwrap();
+        let schedule = Schedule::for_lifetime(24 * HOUR).unwrap();
+        let now = Timestamp::ZERO + 31 * 24 * HOUR;
+        let hanging = |loads| Hanging { ring: ring.clone(), loads: AtomicUsize::new(loads) };
+        assert!(LiveRing::open(hanging(0)).await.unwrap_err().is_unavailable());
+        // While it is read again before the step, and while the step is kept.
+        for loads in [1, 2] {
+            let live = LiveRing::open(hanging(loads)).await.unwrap();
+            let error = apply(&live, &schedule, now, &OsEntropy).await.unwrap_err();
+            assert!(error.is_unavailable(), "{loads}: {error}");
+            assert!(live.now().is_same(&ring));
+        }
+    }
 
     /// Two nodes, one file, a month and a day: one publishes, one promotes, one removes, whoever comes first.
     #[tokio::test]

@@ -9,7 +9,7 @@ use cloakroom::{
 };
 
 use super::SealedSessions;
-use crate::{draft::Wish, list::SKEW};
+use crate::draft::Wish;
 
 impl Store for SealedSessions {
     fn kind(&self) -> &'static str {
@@ -37,7 +37,7 @@ impl Store for SealedSessions {
     fn end(&self, tombstone: Tombstone, _: Option<Version>, _: Timestamp) -> Answer<'_, Written> {
         let Some(node) = &self.node else { return Answer::ready(Err(irrevocable())) };
         Answer::later(async move {
-            let kept = self.bound()?.lifetime_max + SKEW;
+            let kept = self.kept_at_most()?;
             node.revoke(Wish::Id { id: tombstone.id, kept }).await?;
             Ok(Written::Stored)
         })
@@ -77,7 +77,7 @@ impl Revoke for SealedSessions {
         let Some(node) = &self.node else { return Answer::ready(Err(irrevocable())) };
         let (subject, Revocation { at, except, .. }) = (subject.clone(), revocation);
         Answer::later(async move {
-            let kept = self.bound()?.lifetime_max + SKEW;
+            let kept = self.kept_at_most()?;
             node.revoke(Wish::Subject { subject, except, at, kept }).await?;
             Ok(None)
         })
@@ -101,7 +101,7 @@ fn in_cookies() -> Error {
     Error::unsupported("sealed sessions are in their cookies: there is nothing to store them in")
 }
 
-fn irrevocable() -> Error {
+pub(super) fn irrevocable() -> Error {
     Error::unsupported(
         "these sealed sessions have no revocation list, so none can be ended before it expires",
     )

@@ -8,7 +8,7 @@ use std::{
 };
 
 use cloakroom::{
-    Error, Key, MemoryStore, Session, SessionId, Sessions, Subject, Timestamp,
+    Error, Key, MemoryStore, Policy, Session, SessionId, Sessions, Subject, Timestamp,
     clock::{Clock as _, ManualClock},
     cookie::CookiePolicy,
     event::{Event, EventKind, Subscriber},
@@ -109,6 +109,13 @@ impl Fleet {
     pub(crate) fn node_of(&self, sealed: SealedSessions) -> Node {
         let builder = Sessions::builder(sealed).clock(self.clock.clone()).subscribe(self.events.clone());
         let sessions = builder.build().unwrap();
+        self.nodes.lock().push(sessions.clone());
+        Node { sessions, events: self.events.clone() }
+    }
+
+    pub(crate) async fn node_with(&self, policy: Policy) -> Node {
+        let builder = Sessions::builder(self.sealed().await).policy(policy).clock(self.clock.clone());
+        let sessions = builder.subscribe(self.events.clone()).build().unwrap();
         self.nodes.lock().push(sessions.clone());
         Node { sessions, events: self.events.clone() }
     }

@@ -3,7 +3,9 @@
 
 mod attacks;
 mod batches;
+mod compressed;
 mod cookies;
+mod ending_others;
 mod fixture;
 mod lifetimes;
 mod lost;

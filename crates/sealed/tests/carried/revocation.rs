@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use cloakroom::{
-    Subject,
+    Policy, Subject,
+    clock::ManualClock,
     event::{EventKind, Rejection},
 };
 use cloakroom_sealed::SealedSessions;
 
-use crate::fixture::{Browser, COUNT, Fleet};
+use crate::fixture::{Browser, COUNT, Fleet, increment};
 
 #[tokio::test]
 async fn a_logout_ends_every_copy_of_the_cookie_on_every_node() {
@@ -145,6 +146,39 @@ async fn a_login_under_way_at_a_revocation_comes_too_late() {
         assert!(browser.value.is_none());
         node.log_in(&mut browser, "ada").await;
         assert_eq!(node.user(&browser).await.as_deref(), Some("ada"));
+    }
+}
+
+/// Bug: a login in progress survived the end of all its subject's sessions, made on a node whose clock was behind, though
+/// `clock_skew_max` allowed for that. Cause: sealed sessions compared the two times as they were. Mend: a login counts
+/// from so much earlier.
+#[tokio::test]
+async fn a_login_under_way_at_a_revocation_by_a_clock_that_is_behind_comes_too_late() {
+    let clock_skew_max = Duration::from_millis(300);
+    let policy = Policy { clock_skew_max, ..Policy::default() };
+    let behind = Fleet::new();
+    let ahead = Fleet { clock: ManualClock::default(), ..behind.clone() };
+    ahead.clock.advance(Duration::from_millis(200));
+    let (here, there) = (behind.node_with(policy.clone()).await, ahead.node_with(policy).await);
+    let ada = Subject::new("ada").unwrap();
+    for has_a_session in [false, true] {
+        let mut browser = Browser::default();
+        if has_a_session {
+            there.visit(&mut browser, increment).await.unwrap();
+        }
+        let request = there.request(&browser).await.unwrap();
+        request.session.login(ada.clone()).unwrap();
+        here.sessions.revocations().unwrap().end(&ada, None).await.unwrap();
+        assert!(request.respond(&mut browser).await.unwrap_err().is_lost(), "{has_a_session}");
+        assert_eq!(there.user(&browser).await, None);
+
+        // That call took as long as the clocks may be apart: who logs in after it is let in, on either node.
+        behind.clock.advance(clock_skew_max + Duration::from_millis(1));
+        ahead.advance(clock_skew_max + Duration::from_millis(1)).await;
+        for node in [&there, &here] {
+            node.log_in(&mut browser, "ada").await;
+            assert_eq!(node.user(&browser).await.as_deref(), Some("ada"));
+        }
     }
 }
 

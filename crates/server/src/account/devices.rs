@@ -7,12 +7,13 @@ use axum::Form;
 use axum::extract::State;
 use axum::response::Response;
 use cloakroom::store::Summary;
-use cloakroom::{SessionId, Subjects, Timestamp};
+use cloakroom::{Error, SessionId, Subjects, Timestamp};
 use cloakroom_tower::{Authenticated, Problem};
 use serde::Deserialize;
 
 use super::ago::Ago;
 use super::demo::Account;
+use super::{Devices, login};
 use crate::page::{self, Frame};
 
 /// More than anybody looks through.
@@ -28,6 +29,13 @@ struct DevicesPage {
     devices: Vec<Device>,
     /// There are others that are not shown.
     more: bool,
+}
+
+#[derive(Template)]
+#[template(path = "devices_unlisted.html")]
+struct UnlistedPage {
+    frame: Frame,
+    name: &'static str,
 }
 
 struct Device {
@@ -54,9 +62,18 @@ pub(super) async fn show(
     listed.sort_by_key(|summary| (Some(summary.id) != visitor.id(), std::cmp::Reverse(summary.times.active)));
     let now = SystemTime::now();
     let devices = listed.into_iter().map(|summary| Device::new(summary, visitor.id(), now)).collect();
-    let frame = Frame::of(&visitor)?;
-    let name = Account::signed_in(&visitor).map_or("the user", |account| account.name);
+    let (frame, name) = (Frame::of(&visitor)?, name_of(&visitor));
     Ok(page::render_private(&DevicesPage { frame, name, devices, more }))
+}
+
+/// Where nobody can tell which devices there are, that is said.
+pub(super) async fn show_none(visitor: Authenticated) -> Result<Response, Problem> {
+    let (frame, name) = (Frame::of(&visitor)?, name_of(&visitor));
+    Ok(page::render_private(&UnlistedPage { frame, name }))
+}
+
+fn name_of(visitor: &Authenticated) -> &'static str {
+    Account::signed_in(visitor).map_or("the user", |account| account.name)
 }
 
 pub(super) async fn sign_out(
@@ -75,14 +92,36 @@ pub(super) async fn sign_out(
 
 pub(super) async fn sign_out_others(
     visitor: Authenticated,
-    State(subjects): State<Subjects>,
+    State(devices): State<Devices>,
 ) -> Result<Response, Problem> {
-    let message = match subjects.end(&visitor.subject, visitor.id()).await?.len() {
-        0 => "No other device was signed in.".to_owned(),
-        1 => "Signed out one other device.".to_owned(),
-        count => format!("Signed out {count} other devices."),
+    let message = match devices.end_others(&visitor).await? {
+        None => "Signed out everywhere else.".to_owned(),
+        Some(0) => "No other device was signed in.".to_owned(),
+        Some(1) => "Signed out one other device.".to_owned(),
+        Some(count) => format!("Signed out {count} other devices."),
     };
     Ok(page::redirect_saying(&visitor, PATH, &message)?)
+}
+
+/// The others first: if this one can't be signed out after that, it can still be tried again.
+pub(super) async fn sign_out_everywhere(
+    visitor: Authenticated,
+    State(devices): State<Devices>,
+) -> Result<Response, Problem> {
+    devices.end_others(&visitor).await?;
+    visitor.logout()?;
+    Ok(login::goodbye())
+}
+
+impl Devices {
+    /// How many there were; `None` if that can't be told.
+    async fn end_others(&self, visitor: &Authenticated) -> Result<Option<usize>, Error> {
+        let ended = match self {
+            Self::Listed(subjects) => Some(subjects.end(&visitor.subject, visitor.id()).await?),
+            Self::Unlisted(revocations) => revocations.end(&visitor.subject, visitor.id()).await?,
+        };
+        Ok(ended.map(|ended| ended.len()))
+    }
 }
 
 impl Device {

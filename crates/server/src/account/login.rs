@@ -70,9 +70,14 @@ pub(super) async fn sign_in(session: Session, Form(form): Form<LoginForm>) -> Re
 /// Not reached by GET: a link, a prefetch or an image can't sign anybody out (OWASP ASVS 5.0, 3.5.3).
 pub(super) async fn sign_out(session: Session) -> Result<Response, Problem> {
     session.logout()?;
+    Ok(goodbye())
+}
+
+/// Follows a logout.
+pub(super) fn goodbye() -> Response {
     // "cookies" is absent on purpose: it would wipe those of every application on this host and its siblings. So is
     // "cache": it can take Chromium long, and comes with the picture on the next page.
-    Ok(([(CLEAR_SITE_DATA, "\"storage\"")], page::redirect("/signed-out")).into_response())
+    ([(CLEAR_SITE_DATA, "\"storage\"")], page::redirect("/signed-out")).into_response()
 }
 
 /// Looks at no session and says nothing through one: nothing is left to keep.

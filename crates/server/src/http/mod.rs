@@ -17,8 +17,9 @@ use http::StatusCode;
 pub(crate) use error_page::ErrorPage;
 pub(crate) use serve::serve;
 
+use crate::account::{self, Devices};
 use crate::settings::PublicUrl;
-use crate::{account, shop};
+use crate::shop;
 
 /// The largest form here has three short fields.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -26,10 +27,10 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 /// The whole application.
 ///
 /// # Errors
-/// If the store can't list a subject's sessions, which "Your devices" needs.
+/// If the sessions can't be ended by their subject, which "Your devices" needs.
 pub(crate) fn app(sessions: &Sessions, public_url: Option<PublicUrl>) -> Result<Router, Error> {
     let layer = SessionLayer::new(sessions.clone()).login_at("/login");
-    let with_sessions = shop::routes().merge(account::routes(sessions.subjects()?)).layer(layer);
+    let with_sessions = shop::routes().merge(account::routes(Devices::of(sessions)?)).layer(layer);
     let without = assets::routes().route("/healthz", get(async || "ok\n"));
     // The last layer is the outermost.
     Ok(with_sessions

@@ -47,14 +47,19 @@ pub(crate) const COOKIE_NAME: Key =
     Key::value("cookie.name", "NAME", "The session cookie's name [default: the library's]");
 pub(crate) const KEYS_FILE: Key = Key::value(
     "keys.file",
+    "FILE|URL",
+    "The key ring that stored sessions are bound with, as `cloakroom keys new` makes it, in a file or a store that the \
+     fleet shares; or its text in CLOAKROOM_KEYS [default: none]",
+);
+pub(crate) const KEYS_OUTER_FILE: Key = Key::value(
+    "keys.outer_file",
     "FILE",
-    "The key ring that stored sessions are bound with, as `cloakroom keys new` makes it; or its text in CLOAKROOM_KEYS \
-     [default: none]",
+    "The ring that a key ring in a store is sealed under [default: its text in CLOAKROOM_KEYS]",
 );
 pub(crate) const KEYS_ROTATE_DAYS: Key = Key::value(
     "keys.rotate_days",
     "DAYS",
-    "Rotate the keys of the file this often; 0 is never [default: 30]",
+    "Rotate the keys of the ring this often; 0 is never [default: 30]",
 );
 pub(crate) const KEYS_ACCEPT_UNKEYED_UNTIL: Key = Key::value(
     "keys.accept_unkeyed_until",
@@ -70,7 +75,7 @@ pub(crate) const SHUTDOWN_GRACE_S: Key = Key::value(
 );
 
 /// Every setting, in the order in which they are shown.
-pub(crate) const ALL: [&Key; 14] = [
+pub(crate) const ALL: [&Key; 15] = [
     &LISTEN,
     &PUBLIC_URL,
     &INSECURE_PLAIN_HTTP,
@@ -81,6 +86,7 @@ pub(crate) const ALL: [&Key; 14] = [
     &ROTATION_PERIOD_S,
     &COOKIE_NAME,
     &KEYS_FILE,
+    &KEYS_OUTER_FILE,
     &KEYS_ROTATE_DAYS,
     &KEYS_ACCEPT_UNKEYED_UNTIL,
     &LOG,

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cloakroom::Timestamp;
-use cloakroom_stores::StoreUrl;
+use cloakroom_stores::{RingPlace, StoreUrl};
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 
@@ -42,7 +42,8 @@ pub(crate) struct Settings {
     pub(crate) absolute_timeout_s: Setting<u64>,
     pub(crate) rotation_period_s: Setting<Option<u64>>,
     pub(crate) cookie_name: Setting<Option<String>>,
-    pub(crate) keys_file: Setting<Option<PathBuf>>,
+    pub(crate) keys_file: Setting<Option<RingPlace>>,
+    pub(crate) keys_outer_file: Setting<Option<PathBuf>>,
     pub(crate) keys_rotate_days: Setting<u64>,
     pub(crate) keys_accept_unkeyed_until: Setting<Option<Timestamp>>,
     pub(crate) log: Setting<Targets>,
@@ -102,7 +103,8 @@ impl Settings {
             absolute_timeout_s: layers.take(&key::ABSOLUTE_TIMEOUT_S, 24 * 60 * 60, seconds),
             rotation_period_s: layers.take(&key::ROTATION_PERIOD_S, None, |raw| seconds(raw).map(Some)),
             cookie_name: layers.take(&key::COOKIE_NAME, None, value::cookie_name),
-            keys_file: layers.take(&key::KEYS_FILE, None, value::path),
+            keys_file: layers.take(&key::KEYS_FILE, None, value::ring),
+            keys_outer_file: layers.take(&key::KEYS_OUTER_FILE, None, value::path),
             keys_rotate_days: layers.take(&key::KEYS_ROTATE_DAYS, 30, days),
             keys_accept_unkeyed_until: layers.take(&key::KEYS_ACCEPT_UNKEYED_UNTIL, None, value::time),
             log: layers.take(&key::LOG, Targets::new().with_default(Level::INFO), value::log_filter),
@@ -113,10 +115,30 @@ impl Settings {
 
     /// Settings that are each right and can't be right together. What somebody wrote is at fault, never a default.
     fn contradictions(&self) -> Vec<Fault> {
-        [self.idle_contradiction(), self.rotation_contradiction(), self.transport_contradiction()]
-            .into_iter()
-            .flatten()
-            .collect()
+        [
+            self.idle_contradiction(),
+            self.rotation_contradiction(),
+            self.transport_contradiction(),
+            self.keys().err(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Where the key ring of stored sessions is.
+    pub(crate) fn keys(&self) -> Result<Option<RingPlace>, Fault> {
+        let (ring, Some(outer)) = (self.keys_file.value.clone(), &self.keys_outer_file.value) else {
+            return Ok(self.keys_file.value.clone());
+        };
+        match ring.map(|ring| ring.under(outer)) {
+            Some(Ok(ring)) => Ok(Some(ring)),
+            Some(Err(_)) | None => {
+                let what = "seals a key ring that is kept in a store, and keys.file doesn't name a store";
+                let problem = Problem::new(what, "Write the store's URL into keys.file, or leave this out.");
+                Err(Fault::new(self.keys_outer_file.origin.clone(), &key::KEYS_OUTER_FILE, problem))
+            }
+        }
     }
 
     fn idle_contradiction(&self) -> Option<Fault> {
@@ -202,9 +224,10 @@ impl fmt::Display for Settings {
             cookie_name.value.as_ref().and_then(|name| quoted(name)),
             &cookie_name.origin,
         )?;
-        let Self { keys_file, keys_rotate_days, keys_accept_unkeyed_until, .. } = self;
-        let file = keys_file.value.as_ref().and_then(|path| quoted(&path.display()));
-        line(&key::KEYS_FILE, file, &keys_file.origin)?;
+        let Self { keys_file, keys_outer_file, keys_rotate_days, keys_accept_unkeyed_until, .. } = self;
+        line(&key::KEYS_FILE, keys_file.value.as_ref().and_then(|ring| quoted(ring)), &keys_file.origin)?;
+        let outer = keys_outer_file.value.as_ref().and_then(|path| quoted(&path.display()));
+        line(&key::KEYS_OUTER_FILE, outer, &keys_outer_file.origin)?;
         line(&key::KEYS_ROTATE_DAYS, number(keys_rotate_days.value), &keys_rotate_days.origin)?;
         let until = keys_accept_unkeyed_until.value.as_ref().and_then(|time| quoted(time));
         line(&key::KEYS_ACCEPT_UNKEYED_UNTIL, until, &keys_accept_unkeyed_until.origin)?;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use cloakroom::Timestamp;
-use cloakroom_stores::StoreUrl;
+use cloakroom_stores::{RingPlace, StoreUrl};
 use http::Uri;
 use tracing_subscriber::filter::Targets;
 
@@ -112,6 +112,18 @@ pub(crate) fn cookie_name(raw: &Raw) -> Result<Option<String>, Problem> {
         return Err(Problem::new(format!("is {text:?}, which is not a cookie name"), mend));
     }
     Ok(Some(text.to_owned()))
+}
+
+/// The path of a file, or a store's URL. That isn't repeated: it may hold a password.
+pub(crate) fn ring(raw: &Raw) -> Result<Option<RingPlace>, Problem> {
+    let mend = "Write the path of a file or a store's URL, or leave it out.";
+    match text(raw)? {
+        "" => Err(Problem::new("is empty", mend)),
+        text => text
+            .parse()
+            .map(Some)
+            .map_err(|error| Problem::new(format!("is no place for a key ring: {error}"), mend)),
+    }
 }
 
 /// The path of a file, which need not exist yet.

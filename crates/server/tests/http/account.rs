@@ -123,6 +123,21 @@ fn a7_4_3_all_other_devices_are_signed_out_at_once() {
 }
 
 #[test]
+fn a7_4_3_all_devices_are_signed_out_at_once_this_one_as_well() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let (here, phone, stranger) = (Visitor::new(), Visitor::with(SAFARI_ON_IPHONE), Visitor::new());
+    for (visitor, user) in [(&here, "ada"), (&phone, "ada"), (&stranger, "grace")] {
+        sign_in(visitor, &server, user);
+    }
+    let copied = here.copy();
+    here.post(&server.url("/devices/sign-out-everywhere"), &[]).leads_to("/signed-out");
+    assert_eq!(here.token(), None, "the cookie is deleted");
+    assert!(!is_signed_in(&copied, &server) && !is_signed_in(&phone, &server));
+    assert!(is_signed_in(&stranger, &server));
+}
+
+#[test]
 fn a7_4_1_signing_out_is_final() {
     let folder = Folder::new();
     let server = Server::start(&folder, &[]);
@@ -150,7 +165,7 @@ fn a3_5_3_a_link_to_logout_does_nothing() {
     let server = Server::start(&folder, &["--store", "memory:"]);
     let visitor = Visitor::new();
     sign_in(&visitor, &server, "ada");
-    for path in ["/logout", "/devices/sign-out-others", "/checkout"] {
+    for path in ["/logout", "/devices/sign-out-others", "/devices/sign-out-everywhere", "/checkout"] {
         let reply = visitor.get(&server.url(path));
         assert_eq!(
             (reply.status, reply.header("allow"), reply.header("set-cookie")),

@@ -12,5 +12,9 @@ mod cart;
 mod guards;
 mod keys;
 mod pages;
+#[cfg(feature = "sealed")]
+mod sealed;
 mod settings;
+#[cfg(feature = "sealed")]
+mod shared_keys;
 mod stopping;

@@ -5,7 +5,9 @@ mod probe;
 mod visitor;
 
 pub(crate) use http::{Connection, Reply};
-pub(crate) use probe::{Folder, Probe, Store, on_every_store, on_every_store_with, refused};
+pub(crate) use probe::{
+    Folder, Probe, Store, on_every_store, on_every_store_but_cookies, on_every_store_with, refused,
+};
 pub(crate) use visitor::{COOKIE_NAME, View, Visitor};
 
 use std::{sync::Barrier, thread};

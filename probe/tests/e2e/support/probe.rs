@@ -17,17 +17,23 @@ use super::{Connection, Visitor};
 pub(crate) enum Store {
     Memory,
     Sqlite,
+    /// In the cookies, with a revocation list in a file.
+    Sealed,
     /// On a server that the test started.
     Remote,
 }
 
 impl Store {
-    const ALL: [Self; 2] = [Self::Memory, Self::Sqlite];
+    const ALL: [Self; 3] = [Self::Memory, Self::Sqlite, Self::Sealed];
 
     fn url(self, folder: &Folder) -> String {
         match self {
             Self::Memory => "memory:".to_owned(),
             Self::Sqlite => format!("sqlite:{}", folder.database().display()),
+            Self::Sealed => {
+                let list = folder.path().join("list.db");
+                format!("sealed:?rotate_days=0&revocations=sqlite:{}", list.display())
+            }
             Self::Remote => panic!("only the test knows where that is"),
         }
     }
@@ -39,17 +45,32 @@ pub(crate) fn on_every_store(case: impl Fn(&Probe) + Sync) {
     on_every_store_with(&[], case);
 }
 
-/// The same, for probes with other settings.
+/// Runs a case on every store but sealed cookies, with which it can't hold: each response carries a whole session there,
+/// the browser keeps the last one, and nothing remembers the others. `why` says what of that the case is about.
+#[track_caller]
+#[allow(clippy::print_stdout, reason = "what is left out stands in the test's output")]
+pub(crate) fn on_every_store_but_cookies(why: &str, case: impl Fn(&Probe) + Sync) {
+    println!("not with sealed cookies: {why}");
+    on(&[Store::Memory, Store::Sqlite], &[], case);
+}
+
+/// As [`on_every_store`], for probes with other settings.
 #[track_caller]
 pub(crate) fn on_every_store_with(arguments: &[&str], case: impl Fn(&Probe) + Sync) {
+    on(&Store::ALL, arguments, case);
+}
+
+#[track_caller]
+fn on(stores: &[Store], arguments: &[&str], case: impl Fn(&Probe) + Sync) {
     let case = &case;
     let is_passed = thread::scope(|scope| {
         let run = |store: Store| {
             let thread = thread::Builder::new().name(format!("{store:?}"));
             thread.spawn_scoped(scope, move || case(&Probe::start_with(store, arguments))).expect("a thread")
         };
-        let threads = Store::ALL.map(run);
-        threads.map(|thread| thread.join().is_ok()).iter().all(|is_passed| *is_passed)
+        let threads: Vec<_> = stores.iter().map(|store| run(*store)).collect();
+        let passed: Vec<_> = threads.into_iter().map(|thread| thread.join().is_ok()).collect();
+        passed.iter().all(|is_passed| *is_passed)
     });
     assert!(is_passed, "the thread that panicked is named after the store");
 }
@@ -120,6 +141,7 @@ impl Probe {
         let log = File::options().create(true).append(true).open(folder.log()).expect("a log");
         let mut child = Command::new(env!("CARGO_BIN_EXE_probe"))
             .args(["--store", url, "--listen", "127.0.0.1:0"])
+            .args(if store == Store::Sealed { &["--keys", "keys"][..] } else { &[] })
             .args(arguments)
             .current_dir(folder.path())
             .stdin(Stdio::null())
@@ -140,6 +162,23 @@ impl Probe {
             );
         };
         Self { child, address, store, folder }
+    }
+
+    /// Whether each cookie holds a whole session.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.store == Store::Sealed
+    }
+
+    /// What tells one session's tokens from another's: the characters that hold nothing but its id. Of a sealed session
+    /// nothing does, to who has no key.
+    pub(crate) fn id_part<'t>(&self, token: &'t str) -> &'t str {
+        if self.is_sealed() { token } else { &token[..21] }
+    }
+
+    /// These targets, without those that need a list of sessions where there is none.
+    pub(crate) fn targets<'t>(&self, targets: &[&'t str]) -> Vec<&'t str> {
+        let is_there = |target: &&&str| !self.is_sealed() || !target.starts_with("/sessions");
+        targets.iter().filter(is_there).copied().collect()
     }
 
     pub(crate) fn connection(&self) -> Connection {

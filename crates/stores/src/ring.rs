@@ -1,0 +1,373 @@
+//! Where a key ring is kept: in a file, or in a store that a fleet shares.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use cloakroom::{
+    Error,
+    keyring::{KeyRing, LiveRing, RingFile, RingSource},
+    store::Answer,
+};
+
+use crate::{StoreUrl, kinds};
+
+/// Holds the ring where no other place is named; or the outer ring, where the ring is in a store.
+pub(crate) const VARIABLE: &str = "CLOAKROOM_KEYS";
+
+/// Where a key ring is kept: the path of a file, or the URL of a store, which may end in `#` and the ring's name.
+///
+/// In a store it is sealed under an *outer* ring: the one in the file [given](RingPlace::under), or in the environment
+/// variable `CLOAKROOM_KEYS`. Shown, it is as a [`StoreUrl`] is: without what is secret.
+///
+/// ```
+/// use cloakroom_stores::RingPlace;
+///
+/// let file: RingPlace = "/etc/shop/cloakroom.keys".parse()?;
+/// let shared: RingPlace = "sqlite:fleet.db#shop".parse()?;
+/// assert_eq!((file.is_shared(), shared.is_shared()), (false, true));
+/// assert!("memory:".parse::<RingPlace>().is_err());
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingPlace {
+    place: Place,
+    outer: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    File(PathBuf),
+    Store { url: StoreUrl, name: Option<String> },
+}
+
+impl RingPlace {
+    /// A ring in a file.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self { place: Place::File(path.into()), outer: None }
+    }
+
+    /// The same, sealed under the ring in this file, if it is in a store.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] if the ring is in a file, which nothing seals.
+    pub fn under(mut self, outer: impl Into<PathBuf>) -> Result<Self, Error> {
+        if !self.is_shared() {
+            return Err(Error::invalid(
+                "an outer ring seals a ring that is kept in a store, and this one is in a file: leave it out, or name a \
+                 store's URL",
+            ));
+        }
+        self.outer = Some(outer.into());
+        Ok(self)
+    }
+
+    /// Whether it is in a store, which a fleet can share.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.place, Place::Store { .. })
+    }
+
+    /// The file of the outer ring, if one is named.
+    #[must_use]
+    pub fn outer(&self) -> Option<&Path> {
+        self.outer.as_deref()
+    }
+
+    /// Connects to where the ring is, which need not be there yet. In a store, tables are made that it needs.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] if there is no outer ring; [`Error::is_unsupported`] for a store that may forget what it
+    /// acknowledged, as Memcached does; otherwise what the store's driver answers.
+    pub async fn open(&self) -> Result<KeptRing, Error> {
+        self.open_or_inspect(false).await
+    }
+
+    /// The same for who only looks: no tables are made.
+    ///
+    /// # Errors
+    /// As [`RingPlace::open`].
+    pub async fn inspect(&self) -> Result<KeptRing, Error> {
+        self.open_or_inspect(true).await
+    }
+
+    async fn open_or_inspect(&self, is_looking: bool) -> Result<KeptRing, Error> {
+        match &self.place {
+            Place::File(path) => Ok(KeptRing(Kept::File(RingFile::new(path)))),
+            Place::Store { url, name } => {
+                // Before the store is opened: a mistake makes no table.
+                let outer = self.outer_ring().await?;
+                let store = if is_looking { url.inspect().await } else { url.open().await }?;
+                shared(store, outer, name.as_deref())
+            }
+        }
+    }
+
+    /// It is followed only where it can change, and a few minutes late is early enough.
+    async fn outer_ring(&self) -> Result<LiveRing, Error> {
+        match &self.outer {
+            Some(path) => {
+                let outer = LiveRing::open(RingFile::new(path)).await?;
+                outer.follow(std::time::Duration::from_secs(60));
+                Ok(outer)
+            }
+            None if std::env::var_os(VARIABLE).is_none() => Err(Error::invalid(format!(
+                "a key ring in a store is sealed under an outer one, which each node has for itself, and none is named: \
+                 make one with `cloakroom keys new --ring outer.keys`, copy it to each node, and name it with `outer=` \
+                 (keys.outer_file in the server's settings), or put its text into {VARIABLE}"
+            ))),
+            None => LiveRing::from_environment(VARIABLE),
+        }
+    }
+
+    /// As an option of a URL, where `&` ends it.
+    pub(crate) fn encoded(&self) -> Result<String, Error> {
+        let text = match &self.place {
+            Place::File(path) => return file_option(path),
+            Place::Store { url, name: None } => url.whole().to_owned(),
+            Place::Store { url, name: Some(name) } => format!("{}#{name}", url.whole()),
+        };
+        Ok(text.replace('%', "%25").replace('&', "%26"))
+    }
+
+    /// What follows `keys=`: a path as it is, or a store's URL of which at least `&` and `%` are percent-encoded.
+    pub(crate) fn of_option(text: &str) -> Result<Self, Error> {
+        match decoded(text) {
+            Ok(url) if is_store(&url) => url.parse(),
+            Err(error) if is_store(text) => Err(error),
+            Ok(_) | Err(_) => Ok(Self::file(text)),
+        }
+    }
+}
+
+/// A path as an option of a URL, which isn't encoded.
+pub(crate) fn file_option(path: &Path) -> Result<String, Error> {
+    let text = path.to_str().filter(|path| !path.contains('&') && !is_store(path));
+    let wrong = || {
+        Error::invalid(
+            "the path of a key ring for sealed sessions is text without `&`, and begins unlike a store's URL",
+        )
+    };
+    text.map(str::to_owned).ok_or_else(wrong)
+}
+
+impl FromStr for RingPlace {
+    type Err = Error;
+
+    /// The path of a file, or a store's URL.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] for a store that can't hold a ring, or isn't compiled in; the message never repeats the URL.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if !is_store(text) {
+            return Ok(Self::file(text));
+        }
+        let (url, name) = text.split_once('#').map_or((text, None), |(url, name)| (url, Some(name)));
+        if name == Some("") {
+            return Err(Error::invalid(
+                "the name of a key ring follows the `#`: write it, or leave out the `#`",
+            ));
+        }
+        match url.split_once(':').map_or("", |(scheme, _)| scheme) {
+            "memory" => Err(Error::invalid(
+                "a key ring in memory ends with its process, and no other process has it: name a file, or a store that \
+                 all nodes share",
+            )),
+            "sealed" => {
+                Err(Error::invalid("keys are kept in a file or a store, not in the cookies that they seal"))
+            }
+            "memcached" => Err(cannot_hold("memcached")),
+            _ => Ok(Self {
+                place: Place::Store { url: StoreUrl::parse(url)?, name: name.map(str::to_owned) },
+                outer: None,
+            }),
+        }
+    }
+}
+
+impl fmt::Display for RingPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::File(path) => write!(f, "{}", path.display()),
+            Place::Store { url, name: None } => write!(f, "{url}"),
+            Place::Store { url, name: Some(name) } => write!(f, "{url}#{name}"),
+        }
+    }
+}
+
+/// A key ring where it is kept: it can be made, read and changed there.
+#[derive(Debug)]
+pub struct KeptRing(Kept);
+
+#[derive(Debug)]
+enum Kept {
+    File(RingFile),
+    #[cfg(feature = "sealed")]
+    Store(cloakroom_sealed::SharedRing),
+}
+
+impl KeptRing {
+    /// Makes a ring of one fresh key; `None` if there is one already, which is left as it is.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] if no file can be made there; [`Error::is_entropy`] if there are no random bytes; otherwise
+    /// what the store answers.
+    pub async fn create(&self) -> Result<Option<KeyRing>, Error> {
+        match &self.0 {
+            Kept::File(file) => match file.create() {
+                Err(_) if file.path().exists() => Ok(None),
+                made => made.map(Some),
+            },
+            #[cfg(feature = "sealed")]
+            Kept::Store(shared) => shared.create_new().await,
+        }
+    }
+
+    /// Whether there is a ring, or what may be one.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn exists(&self) -> Result<bool, Error> {
+        match &self.0 {
+            Kept::File(file) => Ok(file.path().exists()),
+            #[cfg(feature = "sealed")]
+            Kept::Store(shared) => shared.exists().await,
+        }
+    }
+}
+
+impl RingSource for KeptRing {
+    fn load(&self) -> Answer<'_, KeyRing> {
+        match &self.0 {
+            Kept::File(file) => file.load(),
+            #[cfg(feature = "sealed")]
+            Kept::Store(shared) => shared.load(),
+        }
+    }
+
+    fn replace(&self, expected: &KeyRing, ring: &KeyRing) -> Answer<'_, bool> {
+        match &self.0 {
+            Kept::File(file) => RingSource::replace(file, expected, ring),
+            #[cfg(feature = "sealed")]
+            Kept::Store(shared) => shared.replace(expected, ring),
+        }
+    }
+}
+
+#[cfg(feature = "sealed")]
+fn shared(
+    store: Box<dyn cloakroom::store::Store>,
+    outer: LiveRing,
+    name: Option<&str>,
+) -> Result<KeptRing, Error> {
+    let shared = cloakroom_sealed::SharedRing::new(store, outer)?;
+    Ok(KeptRing(Kept::Store(match name {
+        Some(name) => shared.named(name),
+        None => shared,
+    })))
+}
+
+#[cfg(not(feature = "sealed"))]
+fn shared(_: Box<dyn cloakroom::store::Store>, _: LiveRing, _: Option<&str>) -> Result<KeptRing, Error> {
+    Err(Error::invalid(
+        "this program was built without key rings in a store: build it with `--features sealed`",
+    ))
+}
+
+fn cannot_hold(kind: &str) -> Error {
+    Error::invalid(format!(
+        "the {kind} store can't hold the key ring: it may forget it, and every session with it; choose one that can list \
+         a subject's sessions"
+    ))
+}
+
+/// A path doesn't begin so; one that does is written with `./` before it.
+fn is_store(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(scheme, _)| kinds::of_scheme(scheme).is_some())
+}
+
+/// Undoes percent-encoding.
+fn decoded(text: &str) -> Result<String, Error> {
+    let wrong = || {
+        Error::invalid(
+            "a store's URL behind `keys=` is percent-encoded: write `%26` for `&` in it, and `%25` for `%`",
+        )
+    };
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, behind @ ..] = rest {
+        rest = behind;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let digits =
+            behind.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit)).ok_or_else(wrong)?;
+        let digits = str::from_utf8(digits).map_err(|_| wrong())?;
+        bytes.push(u8::from_str_radix(digits, 16).map_err(|_| wrong())?);
+        rest = &behind[2..];
+    }
+    String::from_utf8(bytes).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_is_in_a_file_or_a_store_that_keeps_what_it_is_given() {
+        for path in ["keys", "/etc/a:b", "./sqlite:x", "C:\\keys", "abacus://u:secret@host"] {
+            assert!(!path.parse::<RingPlace>().unwrap().is_shared(), "{path}");
+        }
+        for url in
+            ["memory:", "sealed:?revocations=none", "memcached://u:secret@host", "sqlite:", "sqlite:a#"]
+        {
+            let error = url.parse::<RingPlace>().unwrap_err();
+            assert!(error.is_invalid() && !error.to_string().contains("secret"), "{url}: {error}");
+        }
+        let refused = "memcached://host".parse::<RingPlace>().unwrap_err().to_string();
+        assert!(refused.contains("may forget it"), "{refused}");
+        assert!(RingPlace::file("keys").under("outer").unwrap_err().to_string().contains("leave it out"));
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn a_ring_in_a_store_is_shown_with_its_name() {
+        let ring: RingPlace = "sqlite:fleet.db#shop".parse().unwrap();
+        assert_eq!(ring.to_string(), "sqlite:fleet.db#shop");
+        assert_eq!(ring.under("outer").unwrap().outer(), Some(Path::new("outer")));
+    }
+
+    #[test]
+    fn an_option_is_read_as_it_was_written() {
+        for text in ["", "keys", "a%20b", "a b/c"] {
+            assert_eq!(RingPlace::of_option(text).unwrap(), RingPlace::file(text));
+            assert_eq!(RingPlace::file(text).encoded().unwrap(), text);
+        }
+        assert!(RingPlace::file("a&b").encoded().unwrap_err().is_invalid());
+        for wrong in ["sqlite:%", "sqlite:%4", "sqlite:%+1", "sqlite:%zz", "sqlite:%ff"] {
+            assert!(RingPlace::of_option(wrong).unwrap_err().to_string().contains("%26"), "{wrong}");
+        }
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn a_stores_url_within_a_url_is_encoded() {
+        let ring: RingPlace = "sqlite:a&b%26?c=d#shop".parse().unwrap();
+        assert_eq!(ring.encoded().unwrap(), "sqlite:a%26b%2526?c=d#shop");
+        assert_eq!(RingPlace::of_option(&ring.encoded().unwrap()).unwrap(), ring);
+        // Whoever encodes all of it isn't taken to name a file, whose path would be told.
+        assert_eq!(RingPlace::of_option("sqlite%3Aa%26b%2526%3Fc%3Dd%23shop").unwrap(), ring);
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn a16_2_5_credentials_of_a_rings_store_are_not_shown() {
+        let ring: RingPlace = "redis://user:hunter2@host:6379/0#shop".parse().unwrap();
+        for shown in [ring.to_string(), format!("{ring:?}")] {
+            assert!(!shown.contains("hunter2") && shown.contains("host:6379"), "{shown}");
+        }
+    }
+}
