@@ -95,7 +95,7 @@ impl Behind {
         }
     }
 
-    /// Every key of the prefix on a server that is alone.
+    /// Every key of the prefix, on all servers.
     pub(crate) async fn keys(&mut self) -> Vec<Vec<u8>> {
         let pattern = format!("{}*", self.prefix);
         self.ask(redis::cmd("KEYS").arg(pattern)).await

@@ -6,7 +6,7 @@ use cloakroom::{
     Lifetime, Record,
     store::{Store as _, Times, Written},
 };
-use engines::{Redis, Valkey, shared};
+use engines::{Redis, RedisCluster, Valkey, shared};
 
 use crate::fixture::{
     T0, anonymous, changed, create, id, later, listed, open, revocation, run, session, subject, tombstone,
@@ -20,6 +20,11 @@ fn every_key_has_a_time_to_live_on_redis() {
 #[test]
 fn every_key_has_a_time_to_live_on_valkey() {
     run(every_key_has_a_time_to_live(shared::<Valkey>()));
+}
+
+#[test]
+fn every_key_has_a_time_to_live_on_a_cluster() {
+    run(every_key_has_a_time_to_live(shared::<RedisCluster>()));
 }
 
 async fn every_key_has_a_time_to_live(url: String) {
