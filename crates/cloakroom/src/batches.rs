@@ -1,15 +1,16 @@
 //! Reads that are called for at one moment, made together. For stores.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     sync::{Arc, OnceLock},
+    task::Poll,
 };
 
 use parking_lot::Mutex;
 use tokio::{
-    runtime::Handle,
+    runtime::{self, Handle},
     sync::{Semaphore, oneshot},
-    task::{AbortHandle, yield_now},
+    task::AbortHandle,
 };
 
 use crate::Error;
@@ -32,7 +33,8 @@ pub trait Fetch: Send + Sync + 'static {
 /// once for many.
 ///
 /// A read still sees what was stored when it was called for, for a batch is sent after its last member joined. Alone it
-/// goes at once. Each can be dropped at any await and takes nobody along; a batch whose members have all gone is dropped.
+/// goes at once. Each can be dropped at any await and takes nobody along; of a batch that was sent and whose members have
+/// all gone, the call is dropped. Each runtime has its own batches, so that none waits for a runtime that is busy.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -64,13 +66,14 @@ pub struct Batches<F: Fetch>(Arc<Shared<F>>);
 
 struct Shared<F: Fetch> {
     fetch: F,
-    /// What those join who come now.
-    open: Mutex<Option<Open<F>>>,
+    /// What those join who come now: one for each runtime at most.
+    open: Mutex<Vec<Open<F>>>,
     turns: Semaphore,
     together_max: usize,
 }
 
 struct Open<F: Fetch> {
+    runtime: runtime::Id,
     batch: Arc<Batch<F>>,
     run: Arc<Run>,
 }
@@ -99,7 +102,7 @@ impl<F: Fetch> Batches<F> {
     /// are at most `together_max`.
     pub fn new(fetch: F, batches_max: usize, together_max: usize) -> Self {
         let turns = Semaphore::new(batches_max.clamp(1, Semaphore::MAX_PERMITS));
-        let (open, together_max) = (Mutex::default(), together_max.max(1));
+        let (open, together_max) = (Mutex::new(Vec::new()), together_max.max(1));
         Self(Arc::new(Shared { fetch, open, turns, together_max }))
     }
 
@@ -118,8 +121,11 @@ impl<F: Fetch> Batches<F> {
         let _run = self.0.join(Wanted { key, caller }, &runtime);
         match answer.await {
             Ok(found) => found,
-            // The batch was begun on another runtime, which was shut down, or has come back incomplete.
-            Err(_) => self.0.fetch.one(key).await,
+            // The batch panicked, came back incomplete, or its runtime was shut down.
+            Err(_) => {
+                let _turn = self.0.turns.acquire().await;
+                self.0.fetch.one(key).await
+            }
         }
     }
 }
@@ -129,15 +135,20 @@ impl<F: Fetch> Shared<F> {
     fn join(self: &Arc<Self>, wanted: Wanted<F>, runtime: &Handle) -> Arc<Run> {
         let (batch, run, _full) = {
             let mut open = self.open.lock();
-            if let Some(Open { batch, run }) = &*open {
+            let place = open.iter().position(|open| open.runtime == runtime.id());
+            if let Some(Open { batch, run, .. }) = place.map(|place| &open[place]) {
                 let mut members = batch.0.lock();
+                if members.len() >= self.together_max {
+                    members.retain(|member| !member.caller.is_closed());
+                }
                 if members.len() < self.together_max {
                     members.push(wanted);
                     return Arc::clone(run);
                 }
             }
+            let full = place.map(|place| open.swap_remove(place));
             let (batch, run) = (Arc::new(Batch(Mutex::new(vec![wanted]))), Arc::default());
-            let full = open.replace(Open { batch: Arc::clone(&batch), run: Arc::clone(&run) });
+            open.push(Open { runtime: runtime.id(), batch: Arc::clone(&batch), run: Arc::clone(&run) });
             // Dropped without the lock, which the end of its task may need.
             (batch, run, full)
         };
@@ -150,7 +161,11 @@ impl<F: Fetch> Shared<F> {
 
     /// Nobody joins this batch any more.
     fn shut(&self, batch: &Arc<Batch<F>>) -> Vec<Wanted<F>> {
-        let shut = self.open.lock().take_if(|open| Arc::ptr_eq(&open.batch, batch));
+        let shut = {
+            let mut open = self.open.lock();
+            let place = open.iter().position(|open| Arc::ptr_eq(&open.batch, batch));
+            place.map(|place| open.swap_remove(place))
+        };
         drop(shut);
         std::mem::take(&mut *batch.0.lock())
     }
@@ -192,15 +207,28 @@ struct Task<F: Fetch> {
 impl<F: Fetch> Task<F> {
     async fn run(self) {
         let Ok(_turn) = self.shared.turns.acquire().await else { return };
-        // Those who are ready to run are let through first: they may have reads to add.
-        yield_now().await;
+        others_first().await;
         let mut wanted = self.shared.shut(&self.batch);
         wanted.retain(|wanted| !wanted.caller.is_closed());
         self.shared.answer(wanted).await;
     }
 }
 
-/// If it is dropped with its runtime before it begins, who joined it from another runtime reads alone.
+/// Those who are ready to run are let through: they may have reads to add. (The runtime's own `yield_now` would let through
+/// all who become ready meanwhile, however long that takes.)
+async fn others_first() {
+    let mut is_first = true;
+    poll_fn(|context| {
+        if std::mem::take(&mut is_first) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// If it is dropped with its runtime before it begins, who joined it and is polled on another one reads alone.
 impl<F: Fetch> Drop for Task<F> {
     fn drop(&mut self) {
         drop(self.shared.shut(&self.batch));

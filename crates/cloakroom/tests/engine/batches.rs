@@ -32,6 +32,7 @@ struct Doubles {
     /// Keys that aren't answered to.
     forgets: HashSet<u64>,
     fails: bool,
+    panics: bool,
 }
 
 struct UnderWay(Arc<AtomicUsize>);
@@ -53,6 +54,7 @@ impl Fetch for Doubles {
 
     async fn several(&self, keys: &[u64]) -> Result<Vec<u64>, Error> {
         self.answer(keys).await?;
+        assert!(!self.panics, "as it was told to");
         Ok(keys.iter().filter(|key| !self.forgets.contains(key)).map(|key| 2 * key).collect())
     }
 }
@@ -161,6 +163,54 @@ fn where_an_answer_is_missing_all_ask_alone() {
 }
 
 #[test]
+fn where_a_batch_panics_all_ask_alone() {
+    runtime().block_on(async {
+        let batches = Batches::new(Doubles { panics: true, ..Doubles::default() }, 1, 64);
+        for (key, read) in begun(&batches, 0..3).into_iter().enumerate() {
+            assert_eq!(read.await.unwrap(), 2 * key as u64);
+        }
+    });
+}
+
+/// From many threads, with some who go: nobody is forgotten, and nobody gets another's answer.
+#[test]
+fn nobody_is_forgotten_or_given_anothers_answer() {
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
+    let batches = Arc::new(Batches::new(Doubles::default(), 3, 5));
+    let reads = (0..20_000).map(|key| {
+        let batches = Arc::clone(&batches);
+        runtime.spawn(async move {
+            let mut read = Box::pin(batches.get(key));
+            if key % 7 == 0 && is_waiting(read.as_mut()) {
+                return;
+            }
+            assert_eq!(read.await.unwrap(), 2 * key);
+        })
+    });
+    let reads: Vec<_> = reads.collect();
+    runtime.block_on(async {
+        for read in reads {
+            read.await.unwrap();
+        }
+    });
+}
+
+/// The dead take no places from the living.
+#[test]
+fn who_has_gone_leaves_room() {
+    runtime().block_on(async {
+        let doubles = Doubles::default();
+        let asked = Arc::clone(&doubles.asked);
+        let batches = Batches::new(doubles, 1, 3);
+        drop(begun(&batches, 0..3));
+        for read in begun(&batches, 3..6) {
+            read.await.unwrap();
+        }
+        assert_eq!(*asked.lock(), [[3, 4, 5]]);
+    });
+}
+
+#[test]
 fn who_goes_takes_nobody_along_and_the_last_one_the_read() {
     runtime().block_on(async {
         let doubles = Doubles { gate: Some(Arc::new(Semaphore::new(0))), ..Doubles::default() };
@@ -198,25 +248,27 @@ fn who_goes_before_it_was_sent_is_not_asked_for() {
     });
 }
 
-/// A batch's task runs on the runtime of whoever began it. If that is shut down, those of other runtimes who joined must
-/// not wait for ever.
+/// A batch's task runs on the runtime of whoever began it. Nobody is to wait for one that isn't theirs, which may be busy, or
+/// go.
 #[test]
-fn a_runtime_that_shuts_down_takes_nobody_along() {
+fn another_runtime_holds_nobody_up() {
     for is_begun in [false, true] {
         let (stays, goes) = (runtime(), runtime());
         let doubles = Doubles { gate: Some(Arc::new(Semaphore::new(0))), ..Doubles::default() };
         let gate = doubles.gate.clone().unwrap();
-        let batches = Batches::new(doubles, 1, 64);
+        let batches = Batches::new(doubles, 2, 64);
         let first = goes.block_on(async { begun(&batches, [1]) });
-        let joined = stays.block_on(async { begun(&batches, [2]) });
         if is_begun {
             goes.block_on(others_run());
         }
-        goes.shutdown_background();
         gate.add_permits(3);
         stays.block_on(async {
-            for (key, read) in (1..).zip(first.into_iter().chain(joined)) {
-                assert_eq!(read.await.unwrap(), 2 * key);
+            assert_eq!(batches.get(2).await.unwrap(), 4, "the first one's task stands still")
+        });
+        goes.shutdown_background();
+        stays.block_on(async {
+            for read in first {
+                assert_eq!(read.await.unwrap(), 2, "it was carried to another runtime");
             }
             assert_eq!(batches.get(3).await.unwrap(), 6, "the next one begins anew");
         });
