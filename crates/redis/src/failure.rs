@@ -92,6 +92,11 @@ impl Failure {
         self.kind() == Some(ErrorKind::Server(ServerErrorKind::ReadOnly))
     }
 
+    /// Whether keys that were asked for together lie apart.
+    pub(crate) fn is_cross_slot(&self) -> bool {
+        self.kind() == Some(ErrorKind::Server(ServerErrorKind::CrossSlot))
+    }
+
     /// Whether the engine says that the user may not do it.
     pub(crate) fn is_refusal(&self) -> bool {
         self.kind() == Some(ErrorKind::Server(ServerErrorKind::NoPerm))

@@ -11,8 +11,9 @@
 //! # }
 //! ```
 //!
-//! - **One round trip a call**: a load is one `MGET`, which loads of one moment share, a change one script, known to the server by its hash and sent again
-//!   by itself after a restart. On a cluster, a login takes one more, for the index lies elsewhere.
+//! - **One round trip a call**: a load is one `MGET`, which loads of one moment share; a change is one script, known to the
+//!   server by its hash and sent again by itself after a restart. On a cluster, a login takes one more, for the index lies
+//!   elsewhere.
 //! - **The index heals itself**: what expired leaves it at a listing; what may yet live, or is being written, stays.
 //! - **Nothing stays for ever**: every key has a time to live.
 //! - **Failovers** are followed, and counted: [`RedisStore::seen`]. What an asynchronous failover can lose, and how to
@@ -161,7 +162,7 @@ impl RedisStore {
     /// None: there is no key. What has expired by this clock may be alive by another.
     async fn look_up(&self, id: SessionId, now: Timestamp) -> Result<Option<Loaded>, Error> {
         let [value, watermark] = self.loads.find(id).await?;
-        value::loaded(id, bytes(&value), bytes(&watermark), now)
+        value::loaded(id, value.as_deref(), watermark.as_deref(), now)
     }
 
     /// The answer to a change, and news of it once it is stored.

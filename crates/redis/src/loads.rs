@@ -1,11 +1,14 @@
 //! Loads. Those that are called for at one moment are one `MGET`, except in a cluster, where a session's keys lie where its
 //! shard does.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use cloakroom::{
     Error, SessionId,
     store::{Batches, Fetch},
 };
 use redis::Value;
+use tokio::time::timeout;
 
 use crate::{failure::Failure, keys::Keys, link::Link};
 
@@ -16,23 +19,32 @@ const BATCHES_MAX: usize = 16;
 const TOGETHER_MAX: usize = 64;
 
 /// What the engine has under a session's key, and under that of its shard's watermark.
-pub(crate) type Found = [Value; 2];
+pub(crate) type Found = [Option<Vec<u8>>; 2];
 
 pub(crate) struct Loads(Batches<Load>);
 
 struct Load {
     link: Link,
     keys: Keys,
+    /// A server that was taken for one that is alone is part of a cluster: a proxy stands before it, or it doesn't tell.
+    is_split: AtomicBool,
 }
 
 impl Loads {
     pub(crate) fn new(link: Link, keys: Keys) -> Self {
-        Self(Batches::new(Load { link, keys }, BATCHES_MAX, TOGETHER_MAX))
+        let is_split = AtomicBool::new(link.is_cluster());
+        Self(Batches::new(Load { link, keys, is_split }, BATCHES_MAX, TOGETHER_MAX))
     }
 
     pub(crate) async fn find(&self, id: SessionId) -> Result<Found, Error> {
         let load = self.0.fetch();
-        if load.link.is_cluster() { load.one(id).await } else { self.0.get(id).await }
+        if load.is_split.load(Ordering::Relaxed) {
+            return load.one(id).await;
+        }
+        // With the time that it may have to wait for its turn.
+        let (address, max) = (load.link.address(), load.link.address().timeout);
+        let found = timeout(max, self.0.get(id)).await;
+        found.unwrap_or_else(|_| Err(Failure::Late(max).into_error(address)))
     }
 }
 
@@ -46,7 +58,14 @@ impl Fetch for Load {
     }
 
     async fn several(&self, ids: &[SessionId]) -> Result<Vec<Found>, Error> {
-        self.ask(ids).await.map_err(|failure| failure.into_error(self.link.address()))
+        match self.ask(ids).await {
+            // All ask alone, now and from now on.
+            Err(failure) if failure.is_cross_slot() && ids.len() > 1 => {
+                self.is_split.store(true, Ordering::Relaxed);
+                Ok(Vec::new())
+            }
+            found => found.map_err(|failure| failure.into_error(self.link.address())),
+        }
     }
 }
 
@@ -62,8 +81,13 @@ impl Load {
         if values.len() != 2 * ids.len() {
             return Err(Failure::Strange);
         }
-        let mut values = values.into_iter();
-        let pairs = std::iter::from_fn(|| Some([values.next()?, values.next()?]));
-        Ok(pairs.collect())
+        let mut values = values.into_iter().map(|value| match value {
+            Value::BulkString(bytes) => Ok(Some(bytes)),
+            Value::Nil => Ok(None),
+            _ => Err(Failure::Strange),
+        });
+        let pair =
+            || Some(values.next()?.and_then(|value| Ok([value, values.next().ok_or(Failure::Strange)??])));
+        std::iter::from_fn(pair).collect()
     }
 }

@@ -9,6 +9,7 @@ use engines::{Engine as _, Redis};
 use futures_util::future;
 use tokio::runtime;
 
+use crate::fake;
 use crate::fixture::{Behind, T0, anonymous, create, id, open};
 
 /// On one thread nobody comes in between: what is called for in one go is one batch.
@@ -67,5 +68,44 @@ fn more_loads_than_a_command_may_ask_for_are_several() {
             assert!(is(loaded, record), "{loaded:?}");
         }
         assert_eq!(asked(&mut behind).await - before, 2);
+    });
+}
+
+/// A server of a cluster that was taken for one that is alone, since it doesn't tell: its keys lie together two by two.
+#[test]
+fn where_keys_lie_apart_each_load_goes_alone() {
+    alone(async {
+        let (listener, address) = fake::listener();
+        fake::serve(listener, |words| match &*words[0] {
+            "INFO" => Some(fake::info("7.2.0", false)),
+            "MGET" if words.len() > 3 => {
+                Some("-CROSSSLOT Keys in request don't hash to the same slot\r\n".into())
+            }
+            "MGET" => Some("*2\r\n$-1\r\n$-1\r\n".into()),
+            _ => Some("+OK\r\n".into()),
+        });
+        let store = RedisStore::open(&format!("redis://{address}")).await.unwrap();
+        for _ in 0..2 {
+            let loaded = future::try_join_all((0..9).map(|n| store.load(id(n), T0))).await.unwrap();
+            assert!(loaded.iter().all(|loaded| matches!(loaded, Loaded::Absent)), "{loaded:?}");
+        }
+    });
+}
+
+/// What isn't an answer is no absence: nobody is logged out for it.
+#[test]
+fn what_makes_no_sense_is_no_absence() {
+    alone(async {
+        for answer in ["*2\r\n:1\r\n:2\r\n", "*1\r\n$-1\r\n", "+OK\r\n"] {
+            let (listener, address) = fake::listener();
+            fake::serve(listener, |words| match &*words[0] {
+                "INFO" => Some(fake::info("7.2.0", false)),
+                "MGET" => Some(answer.to_owned()),
+                _ => Some("+OK\r\n".into()),
+            });
+            let store = RedisStore::open(&format!("redis://{address}")).await.unwrap();
+            let error = store.load(id(1), T0).await.unwrap_err();
+            assert!(error.is_corrupt(), "{answer}: {error:?}");
+        }
     });
 }
