@@ -30,10 +30,38 @@ pub(crate) struct Connector {
     tls: Option<Tls>,
     /// Whether to prepare statements, where they can be.
     prepares: bool,
-    can_prepare: Arc<AtomicBool>,
-    /// Whether a connection may be asked several things before it has answered: not before a pooler, nor before it is known
-    /// that there is none.
-    can_pipeline: AtomicBool,
+    means: Arc<Means>,
+}
+
+/// What the way to the server allows, as far as it is known: nothing, to begin with.
+#[derive(Debug, Default)]
+pub(crate) struct Means {
+    prepares: AtomicBool,
+    pipelines: AtomicBool,
+}
+
+impl Means {
+    /// Whether statements are prepared once for each connection.
+    pub(crate) fn can_prepare(&self) -> bool {
+        self.prepares.load(Ordering::Relaxed)
+    }
+
+    /// Whether calls may share a connection: not before a pooler. It lets go of a server once that has answered, with what
+    /// was sent behind still on its way; and that goes to another server, between what others say to it (PgBouncer's issue
+    /// 759; its later versions are better at it, others aren't).
+    pub(crate) fn can_pipeline(&self) -> bool {
+        self.pipelines.load(Ordering::Relaxed)
+    }
+
+    fn are(&self, prepares: bool, pipelines: bool) {
+        self.prepares.store(prepares, Ordering::Relaxed);
+        self.pipelines.store(pipelines, Ordering::Relaxed);
+    }
+
+    /// A pooler came between, or forgot what it knew.
+    pub(crate) fn are_lost(&self) {
+        self.are(false, false);
+    }
 }
 
 /// A server that hangs takes connections, and says nothing.
@@ -41,26 +69,17 @@ pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 impl Connector {
     pub(crate) fn new(configs: Vec<Config>, tls: Option<Tls>, prepares: bool) -> Self {
-        let (answered_last, can_prepare) = (AtomicUsize::new(0), Arc::default());
-        Self { configs, answered_last, tls, prepares, can_prepare, can_pipeline: AtomicBool::new(false) }
+        Self { configs, answered_last: AtomicUsize::new(0), tls, prepares, means: Arc::default() }
     }
 
-    /// Whether statements are prepared once for each connection.
-    pub(crate) fn can_prepare(&self) -> bool {
-        self.can_prepare.load(Ordering::Relaxed)
-    }
-
-    /// Whether calls may share a connection. A pooler lets go of a server once it has answered, with the rest of what was
-    /// sent still on its way there: what follows goes to another one, between what others say to it (PgBouncer's issue
-    /// 759).
-    pub(crate) fn can_pipeline(&self) -> bool {
-        self.can_pipeline.load(Ordering::Relaxed) && self.can_prepare()
+    pub(crate) fn means(&self) -> &Means {
+        &self.means
     }
 
     pub(crate) async fn connect(&self) -> Result<Line, Refusal> {
         let (client, driver) = self.client().await?;
-        let line = Line::new(client, Arc::clone(&self.can_prepare), driver);
-        if self.can_prepare() {
+        let line = Line::new(client, Arc::clone(&self.means), driver);
+        if self.means.can_prepare() {
             self.prepare(&line).await?;
         }
         Ok(line)
@@ -110,41 +129,46 @@ impl Connector {
         })
     }
 
-    /// Finds out whether statements can be prepared, and prepares them on this line if so.
+    /// Finds out what the way to the server allows, and prepares statements on this line if they can be.
     ///
     /// A pooler that hands out servers for a transaction each, and doesn't know of statements that were prepared, would
     /// make another program's statement of the same name.
     pub(crate) async fn examine(&self, line: &Line) -> Result<(), Refusal> {
-        if !self.prepares || !self.keeps_statements(line.client()).await? {
-            return Ok(());
+        let name = if self.prepares { self.name_at_server().await } else { Ok(None) };
+        match name {
+            Err(refusal) if refusal.is_unprepared() => {}
+            Err(refusal) => return Err(refusal),
+            // A pooler that gives statements names of its own knows them (PgBouncer from 1.21 on).
+            Ok(Some(name)) if !is_the_drivers(&name) => self.means.are(true, false),
+            Ok(_) => {
+                let is_pooled = self.shares_servers(line.client()).await?;
+                self.means.are(self.prepares && !is_pooled, !is_pooled);
+            }
         }
-        self.can_prepare.store(true, Ordering::Relaxed);
-        self.prepare(line).await
+        if self.means.can_prepare() { self.prepare(line).await } else { Ok(()) }
     }
 
-    /// Later, too, a pooler may come between, or forget what it knew.
     async fn prepare(&self, line: &Line) -> Result<(), Refusal> {
         match line.prepare().await {
             Err(refusal) if refusal.is_unprepared() => {
-                self.can_prepare.store(false, Ordering::Relaxed);
+                self.means.are_lost();
+                line.give_up();
                 Ok(())
             }
             result => result,
         }
     }
 
-    async fn keeps_statements(&self, client: &Client) -> Result<bool, Refusal> {
-        match name_at_server(client).await {
-            Err(refusal) if refusal.is_unprepared() => Ok(false),
-            Err(refusal) => Err(refusal),
-            // A pooler that gives statements names of its own knows them (PgBouncer from 1.21 on).
-            Ok(Some(name)) if !is_the_drivers(&name) => Ok(true),
-            Ok(_) => {
-                let is_pooled = self.shares_servers(client).await?;
-                self.can_pipeline.store(!is_pooled, Ordering::Relaxed);
-                Ok(!is_pooled)
-            }
-        }
+    /// The name under which a server holds a statement that was prepared just now, on a connection of its own.
+    async fn name_at_server(&self) -> Result<Option<String>, Refusal> {
+        let (client, _) = self.client().await?;
+        let mark = RandomState::new().build_hasher().finish();
+        let text = format!("SELECT name FROM pg_prepared_statements WHERE statement LIKE '%{mark}%'");
+        let statement = client.prepare_typed(&text, &[]).await?;
+        let row = client.query_opt(&statement, &[]).await;
+        // Before the statement, whose end would otherwise be told to whichever server comes next.
+        drop(client);
+        Ok(row?.and_then(|row| row.try_get(0).ok()))
     }
 
     /// Whether two connections that are both open were seen at one server process.
@@ -162,15 +186,6 @@ impl Connector {
 
 /// A pooler with other work may give two connections different servers by chance, but hardly so often.
 const ROUNDS: usize = 8;
-
-/// The name under which a server holds a statement that was prepared just now.
-async fn name_at_server(client: &Client) -> Result<Option<String>, Refusal> {
-    let mark = RandomState::new().build_hasher().finish();
-    let text = format!("SELECT name FROM pg_prepared_statements WHERE statement LIKE '%{mark}%'");
-    let statement = client.prepare_typed(&text, &[]).await?;
-    let row = client.query_opt(&statement, &[]).await?;
-    Ok(row.and_then(|row| row.try_get(0).ok()))
-}
 
 /// The driver numbers its statements: `s7`.
 fn is_the_drivers(name: &str) -> bool {

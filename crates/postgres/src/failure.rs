@@ -35,12 +35,16 @@ const SETTINGS: [SqlState; 7] = [
 
 /// PgBouncer says whatever it says with one code. Of these, somebody has to change something; the rest is about servers
 /// that it can't reach, or that are busy.
-const POOLER_SETTINGS: [&str; 5] = [
+const POOLER_SETTINGS: [&str; 9] = [
     "unsupported startup parameter",
     "no such database",
     "no such user",
     "authentication failed",
     "auth failed",
+    "login rejected",
+    "does not exist",
+    "SSL required",
+    "statement pooling mode",
 ];
 
 /// The server chose this statement to give way, or found that it must see what others did: it did nothing.
@@ -59,6 +63,11 @@ impl Failure {
             }
             Self::Store(_) => false,
         }
+    }
+
+    /// Whether the server said it.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused(Refusal { code: Some(_), .. }))
     }
 
     /// Whether the same statement can be made again: it did nothing.
@@ -149,6 +158,11 @@ impl Refusal {
 
     pub(crate) fn stopped() -> Self {
         Self::unsaid("the attempt to connect was stopped")
+    }
+
+    /// Somebody between has mixed up answers: the connection is of no use.
+    pub(crate) fn foreign() -> Self {
+        Self::unsaid("a row came that was not asked for")
     }
 
     fn unsaid(message: &str) -> Self {

@@ -234,7 +234,8 @@ impl Store for PostgresStore {
     }
 
     fn diagnose(&self, _now: Timestamp) -> Answer<'_, Vec<Finding>> {
-        let own = Own { connections: self.connections, can_prepare: self.pool.connector().can_prepare() };
+        let own =
+            Own { connections: self.connections, can_prepare: self.pool.connector().means().can_prepare() };
         Answer::later(self.pool.call(Use::Write, move |line| diagnosis::diagnose(line, own)))
     }
 

@@ -6,13 +6,15 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use futures_util::TryStreamExt as _;
-use tokio::task::AbortHandle;
+use futures_util::{TryStreamExt as _, future};
+use tokio::{task::AbortHandle, time::sleep};
 use tokio_postgres::{Client, Row, Statement};
 
 use crate::{
+    connect::Means,
     failure::{Failure, Refusal},
     sql::Sql,
     value::Value,
@@ -23,14 +25,17 @@ pub(crate) struct Line {
     client: Client,
     /// By their numbers; none where a pooler stands between that doesn't know them.
     prepared: OnceLock<Vec<Statement>>,
-    /// Whether statements can be prepared: one for all connections.
-    can_prepare: Arc<AtomicBool>,
+    /// One for all connections.
+    means: Arc<Means>,
     /// Calls that have no answer yet.
     waiting: AtomicUsize,
     is_given_up: AtomicBool,
     /// What reads and writes the socket.
     driver: AbortHandle,
 }
+
+/// Far longer than the two words of a server are apart.
+const SETTLED_AFTER: Duration = Duration::from_millis(20);
 
 /// What a statement brought.
 pub(crate) struct Outcome {
@@ -40,15 +45,22 @@ pub(crate) struct Outcome {
 }
 
 impl Line {
-    pub(crate) fn new(client: Client, can_prepare: Arc<AtomicBool>, driver: AbortHandle) -> Self {
+    pub(crate) fn new(client: Client, means: Arc<Means>, driver: AbortHandle) -> Self {
         let (waiting, is_given_up) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { client, prepared: OnceLock::new(), can_prepare, waiting, is_given_up, driver }
+        Self { client, prepared: OnceLock::new(), means, waiting, is_given_up, driver }
     }
 
-    /// Prepares all statements at once.
+    /// Prepares all statements: at once, where that may be.
     pub(crate) async fn prepare(&self) -> Result<(), Refusal> {
         let preparing = Sql::ALL.map(|sql| self.client.prepare_typed(sql.text(), sql.types()));
-        let prepared = futures_util::future::try_join_all(preparing).await?;
+        let mut prepared = Vec::with_capacity(Sql::ALL.len());
+        if self.means.can_pipeline() {
+            prepared = future::try_join_all(preparing).await?;
+        } else {
+            for statement in preparing {
+                prepared.push(statement.await?);
+            }
+        }
         let _ = self.prepared.set(prepared);
         Ok(())
     }
@@ -59,14 +71,23 @@ impl Line {
 
     pub(crate) async fn make(&self, sql: Sql, values: &[Value]) -> Result<Outcome, Failure> {
         let prepared = self.prepared.get().and_then(|all| all.get(sql as usize));
-        let prepared = prepared.filter(|_| self.can_prepare.load(Ordering::Relaxed));
+        let prepared = prepared.filter(|_| self.means.can_prepare());
         let Some(prepared) = prepared else { return self.make_unprepared(sql, values).await };
         match self.collect(self.client.query_raw(prepared, values).await).await {
             Err(failure) if failure.is_unprepared() => {
-                self.can_prepare.store(false, Ordering::Relaxed);
+                self.means.are_lost();
+                self.settled().await;
                 self.make_unprepared(sql, values).await
             }
             result => result,
+        }
+    }
+
+    /// Waits until the server is ready again after a failure, before the same connection is asked the next thing. It says
+    /// so right behind the failure, and the driver tells of the failure alone.
+    pub(crate) async fn settled(&self) {
+        if !self.means.can_pipeline() {
+            sleep(SETTLED_AFTER).await;
         }
     }
 

@@ -125,11 +125,15 @@ impl Pool {
         let line = Arc::clone(taken.line());
         let work = work(Arc::clone(&line));
         let future = Box::pin(async move {
-            let _places = (permit, turn);
+            // They are given back in this order: who has the turn next finds the line free.
+            let (taken, turn, _permit) = (taken, turn, permit);
             let result = timeout(CALL_MAX, work).await.unwrap_or_else(|_| Err(Refusal::late().into()));
-            if result.as_ref().is_err_and(Failure::is_fatal) {
+            // Behind a pooler the next call could follow a failure too soon.
+            let is_spoilt = |failure: &Failure| failure.is_fatal() || turn.is_some() && failure.is_refusal();
+            if result.as_ref().is_err_and(is_spoilt) {
                 taken.line().give_up();
             }
+            drop(taken);
             result
         });
         Finishing { future: Some(future), line }.await.map_err(Error::from)
@@ -181,13 +185,36 @@ impl<F: Future<Output: Send> + Send + 'static> Future for Finishing<F> {
 
 impl<F: Future<Output: Send> + Send + 'static> Drop for Finishing<F> {
     fn drop(&mut self) {
-        if let (Some(future), Ok(runtime)) = (self.future.take(), Handle::try_current()) {
-            let line = Arc::clone(&self.line);
-            runtime.spawn(async move {
-                if timeout(ABANDONED_MAX, future).await.is_err() {
-                    line.give_up();
-                }
-            });
+        let Some(future) = self.future.take() else { return };
+        let call = Abandoned { future, line: Arc::clone(&self.line), is_done: false };
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(timeout(ABANDONED_MAX, call));
+        }
+    }
+}
+
+/// A call that nobody waits for. If it isn't done in its time, or its runtime is shut down, its line is given up before
+/// its place on it is free.
+struct Abandoned<F: Future> {
+    future: Pin<Box<F>>,
+    line: Arc<Line>,
+    is_done: bool,
+}
+
+impl<F: Future> Future for Abandoned<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let poll = self.future.as_mut().poll(context);
+        self.is_done = poll.is_ready();
+        poll.map(drop)
+    }
+}
+
+impl<F: Future> Drop for Abandoned<F> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.line.give_up();
         }
     }
 }
@@ -206,7 +233,7 @@ impl Shared {
 
     /// A call's turn, where calls have a line each.
     async fn turn(&self, usage: Use) -> Result<Option<OwnedSemaphorePermit>, Error> {
-        if self.connector.can_pipeline() {
+        if self.connector.means().can_pipeline() {
             return Ok(None);
         }
         Arc::clone(&self.group(usage).turns).acquire_owned().await.map(Some).map_err(|_| closed())
@@ -233,15 +260,16 @@ impl Shared {
         }
     }
 
-    /// The line with the fewest calls, if there is one: with none, where calls have a line each. If it has many, another one
-    /// is opened for those to come.
+    /// The line with the fewest calls, if there is one: with none, where calls have a line each and there are to be more
+    /// lines. If it has many, another one is opened for those to come.
     fn take(self: &Arc<Self>, usage: Use) -> Option<Taken> {
-        let (group, shares) = (self.group(usage), self.connector.can_pipeline());
+        let (group, shares) = (self.group(usage), self.connector.means().can_pipeline());
         let (taken, lines) = {
             let mut lines = group.lines.lock();
             lines.retain(|line| line.is_usable());
             let least = lines.iter().min_by_key(|line| line.waiting());
-            (least.filter(|line| shares || line.waiting() == 0).map(Taken::of), lines.len())
+            let may_be_shared = shares || lines.len() >= group.lines_max;
+            (least.filter(|line| may_be_shared || line.waiting() == 0).map(Taken::of), lines.len())
         };
         let is_busy = taken.as_ref().is_some_and(|taken| taken.line().waiting() > group.depth);
         if is_busy

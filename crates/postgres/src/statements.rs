@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_postgres::Row;
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, Refusal},
     line::{Line, Outcome},
     row::{self, Columns},
     sql::Sql,
@@ -21,7 +21,8 @@ use crate::{
 type Done<T> = Result<T, Failure>;
 
 pub(crate) async fn load(line: Arc<Line>, id: SessionId, now: Timestamp) -> Done<Option<Row>> {
-    Ok(line.make(Sql::Load, &[id.into(), now.into()]).await?.rows.pop())
+    let found = line.make(Sql::Load, &[id.into(), now.into()]).await?;
+    Ok(loaded(found, &[id])?.pop().map(|(_, row)| row))
 }
 
 /// Of those that are there.
@@ -30,8 +31,16 @@ pub(crate) async fn load_several(
     ids: Vec<SessionId>,
     now: Timestamp,
 ) -> Done<Vec<(SessionId, Row)>> {
-    let found = line.make(Sql::LoadSeveral, &[Value::ids(ids.into_iter()), now.into()]).await?;
-    let with_id = |row| Ok((Columns(&row).id(row::LOADED_COLUMNS)?, row));
+    let found = line.make(Sql::LoadSeveral, &[Value::ids(ids.iter().copied()), now.into()]).await?;
+    loaded(found, &ids)
+}
+
+/// An answer to another's question must not pass for an absence.
+fn loaded(found: Outcome, asked: &[SessionId]) -> Done<Vec<(SessionId, Row)>> {
+    let with_id = |row| match Columns(&row).id(row::LOADED_COLUMNS) {
+        Ok(id) if asked.contains(&id) => Ok((id, row)),
+        _ => Err(Refusal::foreign().into()),
+    };
     found.rows.into_iter().map(with_id).collect()
 }
 
@@ -303,7 +312,7 @@ async fn change(line: &Line, sql: Sql, values: &[Value]) -> Done<Outcome> {
     loop {
         attempt += 1;
         match line.make(sql, values).await {
-            Err(failure) if failure.has_given_way() && attempt < ATTEMPTS_MAX => {}
+            Err(failure) if failure.has_given_way() && attempt < ATTEMPTS_MAX => line.settled().await,
             Err(failure) if failure.has_given_way() => {
                 let source = Error::from(failure).to_string();
                 return Err(Error::unavailable("PostgreSQL is too busy with this session", source).into());

@@ -34,8 +34,9 @@ async fn several_are_looked_up_by_the_primary_key_in_a_table_that_is_new() {
     assert!(generic > 0, "after {custom} plans it is planned anew each time");
 }
 
-/// A row that can't be read hides nobody else's, though they are loaded together.
-#[tokio::test(flavor = "multi_thread")]
+/// A row that can't be read hides nobody else's, though they are loaded together: on one thread, what is called for in one
+/// go is one batch.
+#[tokio::test]
 async fn a_row_that_cannot_be_read_hides_no_other() {
     let database = Database::new();
     let (store, admin) = (database.store().await, database.admin().await);
