@@ -14,6 +14,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 use tower_sessions::{SessionManagerLayer, session::Error as PeerError};
 
+use crate::floor;
+
 pub const USER: Key<String> = Key::new("user");
 pub const ROLES: Key<Vec<String>> = Key::new("roles");
 pub const CSRF: Key<String> = Key::new("csrf");
@@ -40,10 +42,12 @@ pub enum Case {
     PeerUntouched,
     PeerRead,
     PeerWrite,
+    /// A read by hand, without an engine: see [`floor`](crate::floor).
+    Floor,
 }
 
 impl Case {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Bare,
         Self::Layered,
         Self::Untouched,
@@ -52,6 +56,7 @@ impl Case {
         Self::PeerUntouched,
         Self::PeerRead,
         Self::PeerWrite,
+        Self::Floor,
     ];
 
     pub fn title(self) -> &'static str {
@@ -64,6 +69,7 @@ impl Case {
             Self::PeerUntouched => "tower-sessions, untouched",
             Self::PeerRead => "tower-sessions, read",
             Self::PeerWrite => "tower-sessions, write",
+            Self::Floor => "a read by hand, without an engine",
         }
     }
 
@@ -82,6 +88,10 @@ pub struct App {
 impl App {
     /// The application, with one visitor who is logged in.
     pub async fn new(case: Case) -> Self {
+        if case == Case::Floor {
+            let (router, cookie) = floor::app();
+            return Self { router, headers: headers(Some(cookie)) };
+        }
         let sessions = Sessions::builder(cloakroom::MemoryStore::new()).build().expect("the defaults hold");
         let mut router = router(case, &sessions, tower_sessions::MemoryStore::default());
         let response = send(&mut router, Uri::from_static("/login"), headers(None)).await;
@@ -97,14 +107,15 @@ impl App {
     }
 }
 
-/// The application of a case, over these stores.
+/// The application of a case, over these stores: with its routes made ready, as `axum::serve` does before it serves.
+/// Otherwise they are for each request anew.
 pub fn router(case: Case, sessions: &Sessions, peer: tower_sessions::MemoryStore) -> Router {
     let layer = || SessionLayer::new(sessions.clone());
     let peer_layer = || SessionManagerLayer::new(peer.clone());
     let ours = Router::new().route("/login", get(login));
     let theirs = Router::new().route("/login", get(peer_login));
-    match case {
-        Case::Bare => bare(),
+    let router = match case {
+        Case::Bare | Case::Floor => bare(),
         Case::Layered => bare().layer(NothingLayer),
         Case::Untouched => ours.route("/", get(untouched)).layer(layer()),
         Case::Read => ours.route("/", get(read)).layer(layer()),
@@ -112,7 +123,8 @@ pub fn router(case: Case, sessions: &Sessions, peer: tower_sessions::MemoryStore
         Case::PeerUntouched => theirs.route("/", get(untouched)).layer(peer_layer()),
         Case::PeerRead => theirs.route("/", get(peer_read)).layer(peer_layer()),
         Case::PeerWrite => theirs.route("/", get(peer_write)).layer(peer_layer()),
-    }
+    };
+    router.with_state(())
 }
 
 fn bare() -> Router {
@@ -215,7 +227,7 @@ pub async fn login(session: cloakroom_tower::Session) -> Result<(), Problem> {
     Ok(())
 }
 
-pub async fn read(session: cloakroom_tower::Session) -> Result<(StatusCode, &'static str), Problem> {
+pub async fn read(session: cloakroom_tower::Session) -> Result<Answer, Problem> {
     Ok(answer(session.get(USER)?.as_deref()))
 }
 
@@ -234,7 +246,7 @@ async fn peer_login(session: tower_sessions::Session) -> Result<(), StatusCode> 
     inserted.await.map_err(failed)
 }
 
-async fn peer_read(session: tower_sessions::Session) -> Result<(StatusCode, &'static str), StatusCode> {
+async fn peer_read(session: tower_sessions::Session) -> Result<Answer, StatusCode> {
     let user: Option<String> = session.get("user").await.map_err(failed)?;
     Ok(answer(user.as_deref()))
 }
@@ -246,13 +258,12 @@ async fn peer_write(session: tower_sessions::Session) -> Result<&'static str, St
     Ok("ok")
 }
 
+/// What the bare application answers, or a status.
+pub type Answer = Result<&'static str, StatusCode>;
+
 /// A read that found nothing would be cheap, and must be noticed.
-fn answer(user: Option<&str>) -> (StatusCode, &'static str) {
-    if user.is_some_and(|user| user.len() == USER_ID.len()) {
-        (StatusCode::OK, "ok")
-    } else {
-        (StatusCode::NOT_FOUND, "no such user")
-    }
+pub fn answer(user: Option<&str>) -> Answer {
+    if user.is_some_and(|user| user.len() == USER_ID.len()) { Ok("ok") } else { Err(StatusCode::NOT_FOUND) }
 }
 
 fn failed(_: PeerError) -> StatusCode {

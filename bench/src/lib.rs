@@ -7,6 +7,7 @@ pub mod apps;
 pub mod callgrind;
 pub mod counted;
 pub mod figures;
+mod floor;
 pub mod machine;
 pub mod memory;
 pub mod peer;

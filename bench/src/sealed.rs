@@ -132,14 +132,15 @@ impl OnAxum {
 
     fn bare() -> Self {
         let visitors = (0..VISITORS).map(|_| apps::headers(None)).collect();
-        Self { router: Router::new().route("/", get(apps::untouched)), visitors }
+        Self { router: Router::new().route("/", get(apps::untouched)).with_state(()), visitors }
     }
 
     async fn sealed(handler: axum::routing::MethodRouter) -> Self {
         let sessions =
             Sessions::builder(sealed(Box::new(MemoryStore::new())).await).build().expect("they hold");
         let layer = SessionLayer::new(sessions);
-        let mut router = Router::new().route("/login", get(apps::login)).route("/", handler).layer(layer);
+        let router = Router::new().route("/login", get(apps::login)).route("/", handler).layer(layer);
+        let mut router = router.with_state(());
         let mut visitors = Vec::new();
         for _ in 0..VISITORS {
             let response = apps::send(&mut router, Uri::from_static("/login"), apps::headers(None)).await;

@@ -6,16 +6,17 @@ use cloakroom_core::{
     Record, Timestamp, Token,
     carried::{Stamp, settle},
     cookie::capacity,
-    exchange::{Action, EndReason, Plan, Seat, Standing},
+    exchange::{Action, EndReason, Intent, Plan, Seat, Standing},
     token::Secret,
 };
 
 use crate::{
     Error,
-    carrier::{Carrier, Change, Cut, CutAnswer, Honour, Opened, Sealed},
+    carrier::{Carrier, Change, Cut, CutAnswer, Honour, Opened as Unsealed, Sealed},
     deadline::within,
     event::{EventKind, Rejection},
-    exchange::{Commit, Outcome, Shared, State},
+    exchange::{At, Carried, Commit, Opened, Outcome, Shared},
+    load::Claim,
     sessions::Engine,
 };
 
@@ -23,64 +24,67 @@ impl Shared {
     /// Opens the first cookie that is honoured.
     pub(crate) fn open_carried<'a>(
         &self,
-        state: &mut State,
         carrier: &dyn Carrier,
         headers: impl Iterator<Item = &'a [u8]>,
         user_agent: impl IntoIterator<Item = &'a [u8]>,
-    ) -> Result<(), Error> {
+    ) -> Result<Opened, Error> {
         let cookie = &self.engine.cookie;
         if carrier.parts_max() == 1 {
             let values = cookie.values(headers).map(Cow::Borrowed);
-            return self.open_values(state, carrier, values, user_agent);
+            return self.open_values(carrier, values, user_agent);
         }
         let headers: Vec<_> = headers.collect();
         let parts = cookie.parts(headers.iter().copied());
-        state.parts = parts.count();
         let values = cookie.values(headers.iter().copied()).filter_map(|first| parts.join(first));
-        self.open_values(state, carrier, values.map(Cow::Owned), user_agent)
+        let mut opened = self.open_values(carrier, values.map(Cow::Owned), user_agent)?;
+        opened.carried.get_or_insert_default().parts = parts.count();
+        Ok(opened)
     }
 
     fn open_values<'a>(
         &self,
-        state: &mut State,
         carrier: &dyn Carrier,
         values: impl Iterator<Item = Cow<'a, [u8]>>,
         user_agent: impl IntoIterator<Item = &'a [u8]>,
-    ) -> Result<(), Error> {
+    ) -> Result<Opened, Error> {
         let now = self.engine.now();
+        let (mut claim, mut carried) = (Claim::ABSENT, None);
         for value in values {
-            let opened = carrier.open(&value, now).inspect_err(|error| self.engine.tell_failure(error))?;
-            let (record, stamp, honour) = match opened {
-                Opened::Rejected(rejection) => {
+            let unsealed = carrier.open(&value, now).inspect_err(|error| self.engine.tell_failure(error))?;
+            let (record, stamp, honour) = match unsealed {
+                Unsealed::Rejected(rejection) => {
                     self.engine.tell(EventKind::Rejected(rejection), None, None);
                     continue;
                 }
-                Opened::Session(record, stamp, honour) => (record, stamp, honour),
+                Unsealed::Session(record, stamp, honour) => (record, stamp, honour),
             };
             let token = token_of(&record);
             match self.stands(record, honour) {
                 Standing::Held { record, seat } => {
-                    state.claim.hold(record, seat, &token);
-                    (state.stamp, state.is_fading) = followed(stamp, honour);
+                    claim.hold(record, seat, &token);
+                    let (stamp, is_fading) = followed(stamp, honour);
+                    carried = Some(Box::new(Carried { stamp, is_fading, parts: 1 }));
                     break;
                 }
-                standing => state.claim.take(standing, &token),
+                standing => claim.take(standing, &token),
             }
         }
-        self.open(state, user_agent, now);
-        Ok(())
+        Ok(Opened { carried, ..Opened::of(claim, user_agent, now) })
     }
 
     /// For a handle that goes on after its response's head: whether the session it began with is still honoured.
     pub(crate) fn recheck_carried(&self, carrier: &dyn Carrier) -> Result<(), Error> {
-        let (mut state, now) = (self.state.lock(), self.engine.now());
-        if let Standing::Held { record, .. } = &state.claim.standing {
+        let (mut changing, now) = (self.lock(), self.engine.now());
+        let mut opened = changing.seen().opened.clone();
+        let stamp = opened.carried.as_ref().map_or_else(Stamp::default, |carried| carried.stamp);
+        if let Standing::Held { record, .. } = &opened.claim.standing {
             // Of a cookie that has expired, the list forgets what it said.
             let honour =
-                if record.is_alive(now) { carrier.honour(record, state.stamp, now)? } else { Honour::Absent };
-            state.claim.standing = self.stands(Arc::clone(record), honour);
+                if record.is_alive(now) { carrier.honour(record, stamp, now)? } else { Honour::Absent };
+            opened.claim.standing = self.stands(Arc::clone(record), honour);
         }
-        state.loaded_at = now;
+        opened.loaded_at = now;
+        changing.reopen(opened);
         Ok(())
     }
 
@@ -93,26 +97,41 @@ impl Shared {
         self.engine.tell(EventKind::Rejected(rejection), Some(record.id), record.subject.as_ref());
         standing
     }
+}
 
+impl Default for Carried {
+    fn default() -> Self {
+        Self { stamp: Stamp::default(), is_fading: false, parts: 1 }
+    }
+}
+
+impl At<'_> {
     /// Commits a request whose session travels in its cookie. Most changes wait for nobody.
-    pub(crate) fn commit_carried(&self, state: &mut State, now: Timestamp, plan: Plan) -> Commit {
+    pub(crate) fn commit_carried(
+        self,
+        opened: &Opened,
+        intent: &Intent,
+        now: Timestamp,
+        plan: Plan,
+    ) -> Commit {
         let Some(carrier) = self.engine.store.carrier() else { return Commit::done(Err(Error::degraded())) };
-        let began = match &state.claim.standing {
+        let began = match &opened.claim.standing {
             Standing::Held { record, .. } => Some(Arc::clone(record)),
             _ => None,
         };
-        let is_reading = state.intent.is_empty();
+        let is_reading = intent.is_empty();
+        let Carried { stamp, is_fading, parts } = opened.carried.as_deref().cloned().unwrap_or_default();
         let mut carrying = Carrying {
-            engine: Arc::clone(&self.engine),
+            engine: Arc::clone(self.engine),
             arrived: self.arrived,
             now,
             began,
-            stamp: state.stamp,
-            is_fading: state.is_fading,
-            parts: state.parts,
-            moves_authority: state.intent.moves_authority(),
-            is_login: state.intent.login.is_some(),
-            ends_others: state.intent.last().ends_others,
+            stamp,
+            is_fading,
+            parts,
+            moves_authority: intent.moves_authority(),
+            is_login: intent.login.is_some(),
+            ends_others: intent.last().ends_others,
         };
         match carrying.at_once(carrier, plan) {
             Ok(Next::Done(outcome)) => Commit::done(Ok(outcome)),

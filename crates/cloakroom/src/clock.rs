@@ -42,8 +42,11 @@ impl Clock for SystemClock {
         use nix::time::{ClockId, clock_gettime};
 
         match clock_gettime(ClockId::CLOCK_REALTIME_COARSE) {
-            Ok(tick) if tick.tv_sec() >= 0 => Timestamp::ZERO + Duration::from(tick),
-            _ => self.now(),
+            Ok(tick) => match (u64::try_from(tick.tv_sec()), u64::try_from(tick.tv_nsec())) {
+                (Ok(s), Ok(ns)) => Timestamp::from_millis(s.saturating_mul(1000) + ns / 1_000_000),
+                _ => self.now(),
+            },
+            Err(_) => self.now(),
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::{
     change::Change,
     client::Client,
     event::EventKind,
-    exchange::{Outcome, SiteData, State},
+    exchange::{At, Opened, Outcome, SiteData},
+    load::Claim,
     sessions::Engine,
     store::{Loaded, Written},
 };
@@ -131,25 +132,25 @@ pub(crate) fn replace_at_once(
 
 impl Work {
     pub(crate) fn new(
-        engine: &Arc<Engine>,
-        arrived: Timestamp,
-        now: Timestamp,
-        state: &State,
+        at: At<'_>,
+        opened: &Opened,
         intent: Intent,
+        now: Timestamp,
         answered: Option<Result<Written, Error>>,
     ) -> Self {
-        let began = match &state.claim.standing {
+        let Opened { claim: Claim { standing, presented }, user_agent, .. } = opened;
+        let began = match standing {
             Standing::Held { record, .. } => Some(Arc::clone(record)),
             _ => None,
         };
         Self {
-            engine: Arc::clone(engine),
-            arrived,
+            engine: Arc::clone(at.engine),
+            arrived: at.arrived,
             now,
-            standing: state.claim.standing.clone(),
+            standing: standing.clone(),
             began,
-            presented: state.claim.presented.clone(),
-            user_agent: state.user_agent.clone(),
+            presented: presented.clone(),
+            user_agent: user_agent.clone(),
             intent,
             is_fresh: false,
             answered,

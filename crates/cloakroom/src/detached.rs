@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use cloakroom_core::exchange::{Intent, Standing};
 
-use crate::{Error, Session, exchange::State};
+use crate::{Error, Session, exchange::Seen};
 
 /// A session that outlives its request's response, from [`Session::detach`]. It has no cookie to send, so it can
 /// neither begin a session nor replace a token.
@@ -41,14 +41,14 @@ impl Detached {
     pub async fn commit(&self) -> Result<(), Error> {
         let shared = &self.session.shared;
         let (commit, is_reading) = {
-            let mut state = shared.state.lock();
-            let is_reading = state.intent.is_empty();
-            if !is_reading && state.needs_cookie(shared.engine.is_carried) {
-                state.intent = Intent::new(shared.engine.data_bytes_max);
+            let mut changing = shared.lock();
+            let is_reading = changing.seen().intent.is_empty();
+            if !is_reading && changing.seen().needs_cookie(shared.engine.is_carried) {
+                *changing.intent() = Intent::new(shared.engine.data_bytes_max);
                 return Err(Error::committed());
             }
-            let commit = if shared.engine.is_carried { None } else { Some(shared.commit(&mut state)) };
-            state.intent = Intent::new(shared.engine.data_bytes_max);
+            let commit = if shared.engine.is_carried { None } else { changing.commit() };
+            *changing.intent() = Intent::new(shared.engine.data_bytes_max);
             (commit, is_reading)
         };
         let committed = match commit {
@@ -60,13 +60,13 @@ impl Detached {
     }
 }
 
-impl State {
+impl Seen<'_> {
     /// Whether what is wanted would have to be told to the browser, and no response is there to do it.
-    fn needs_cookie(&self, is_carried: bool) -> bool {
-        let Intent { login, step_up, rotate, then, .. } = &self.intent;
+    fn needs_cookie(self, is_carried: bool) -> bool {
+        let Intent { login, step_up, rotate, then, .. } = self.intent;
         let begins = then.as_ref().is_some_and(|then| !then.is_empty());
         let moves = login.is_some() || *step_up || *rotate;
-        is_carried || moves || begins || matches!(self.claim.standing, Standing::Absent)
+        is_carried || moves || begins || matches!(self.opened.claim.standing, Standing::Absent)
     }
 }
 

@@ -42,7 +42,16 @@ impl KeyTypes {
     }
 
     /// Refuses a key whose name is in use with another type.
+    #[inline]
     pub(crate) fn check<T: 'static>(&self, key: &Key<T>) -> Result<(), Error> {
+        // Nearly every name is where it is looked for first.
+        if let Some(name) = key.constant_name()
+            && let Some(used) = self.slots[spread(name) % SLOTS].get()
+            && used.name == name
+            && used.type_id == TypeId::of::<T>()
+        {
+            return Ok(());
+        }
         self.used(key).map(|_| ())
     }
 

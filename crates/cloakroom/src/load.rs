@@ -1,6 +1,6 @@
 //! From a request's cookies to where it stands.
 
-use std::{sync::Arc, time::Duration};
+use std::{iter, sync::Arc, time::Duration};
 
 use cloakroom_core::{
     Record, Timestamp, Token,
@@ -14,7 +14,7 @@ use crate::{
     commit::ATTEMPTS_MAX,
     deadline::within,
     event::{EventKind, Rejection},
-    exchange::{Shared, State},
+    exchange::{Opened, Shared},
     outcome::ToItsEnd,
     sessions::Engine,
     store::{Loaded, Written},
@@ -30,50 +30,70 @@ impl Shared {
         user_agent: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<(), Error> {
         self.engine.start_sweeping();
-        let (mut claim, now) = (Claim::default(), self.engine.now());
+        let (mut claim, now) = (Claim::ABSENT, self.engine.now());
         for token in tokens {
             self.look_up(&mut claim, &token, now).await?;
             if claim.is_held() {
                 break;
             }
         }
-        let mut state = self.state.lock();
-        if !state.is_loaded() {
-            state.claim = claim;
-            self.open(&mut state, user_agent, now);
-        }
+        self.open(|| Opened::of(claim, user_agent, now));
         Ok(())
     }
 
     /// As [`Shared::load`], without a future, for sessions that nobody has to wait for: those in this process's memory,
-    /// and those in their cookies. So the request's state is locked once, and written in its place.
+    /// and those in their cookies.
     pub(crate) fn load_at_once<'a>(
         &self,
         cookies: impl Iterator<Item = &'a [u8]>,
         user_agent: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<(), Error> {
-        let state = &mut *self.state.lock();
-        if state.is_loaded() {
+        if self.is_loaded() {
             return Ok(());
         }
         self.engine.start_sweeping();
-        state.claim = Claim::default();
         if let Some(carrier) = self.engine.carrier() {
-            return self.open_carried(state, carrier, cookies, user_agent);
+            let opened = self.open_carried(carrier, cookies, user_agent)?;
+            self.open(|| opened);
+            return Ok(());
         }
-        let values = self.engine.cookie.values(cookies);
-        let mut now = self.engine.just_now();
-        for token in values.filter_map(|value| self.engine.parse(value)) {
-            self.look_up_at_once(&mut state.claim, &token, &mut now)?;
-            if state.claim.is_held() {
-                break;
-            }
-        }
-        self.open(state, user_agent, now);
+        let now = self.engine.just_now();
+        let mut tokens = self.engine.cookie.values(cookies).filter_map(|value| self.engine.parse(value));
+        let Some(token) = tokens.next() else {
+            self.open(|| Opened::of(Claim::ABSENT, user_agent, now));
+            return Ok(());
+        };
+        let Some(record) = self.engine.find_current(&token, now) else {
+            return self.look_up_all_at_once(iter::once(token).chain(tokens), user_agent, now);
+        };
+        let user_agent = Opened::user_agent_beside(&record, user_agent);
+        // In its place, for it is large.
+        self.open(|| {
+            let claim =
+                Claim { standing: Standing::Held { record, seat: Seat::Current }, presented: Some(token) };
+            Opened { user_agent, ..Opened::new(claim, now) }
+        });
         Ok(())
     }
 
-    #[inline]
+    #[inline(never)]
+    fn look_up_all_at_once<'a>(
+        &self,
+        tokens: impl Iterator<Item = Token>,
+        user_agent: impl IntoIterator<Item = &'a [u8]>,
+        mut now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut claim = Claim::ABSENT;
+        for token in tokens {
+            self.look_up_at_once(&mut claim, &token, &mut now)?;
+            if claim.is_held() {
+                break;
+            }
+        }
+        self.open(|| Opened::of(claim, user_agent, now));
+        Ok(())
+    }
+
     fn look_up_at_once(&self, claim: &mut Claim, token: &Token, now: &mut Timestamp) -> Result<(), Error> {
         let (engine, store) = (&*self.engine, &self.engine.store);
         for _ in 0..ATTEMPTS_MAX {
@@ -154,29 +174,14 @@ impl Shared {
         claim.take(standing, token);
     }
 
-    /// Opens the session to the handler.
-    pub(crate) fn open<'a>(
-        &self,
-        state: &mut State,
-        user_agent: impl IntoIterator<Item = &'a [u8]>,
-        now: Timestamp,
-    ) {
-        state.user_agent = match &state.claim.standing {
-            Standing::Held { record, .. } if record.client.is_some() => None,
-            _ => user_agent.into_iter().next().map(Client::copy_user_agent),
-        };
-        state.loaded_at = now;
-        self.ask(state);
-    }
-
     /// Loads the session once more, for a handle that goes on after its commit. What the handle has been told to change
     /// since then was built on the session as it was: then it stays that, and the next commit merges.
     pub(crate) async fn reload(&self) -> Result<(), Error> {
         if let Some(carrier) = self.engine.carrier() {
             return self.recheck_carried(carrier);
         }
-        let (presented, now) = (self.state.lock().claim.presented.clone(), self.engine.now());
-        let mut claim = Claim::default();
+        let (presented, now) = (self.lock().seen().opened.claim.presented.clone(), self.engine.now());
+        let mut claim = Claim::ABSENT;
         if let Some(token) = &presented {
             let (deadline, kind) = (self.engine.deadline, self.engine.store.kind());
             let looking = within(deadline, kind, self.look_up(&mut claim, token, now));
@@ -186,9 +191,9 @@ impl Shared {
                 claim.standing = Standing::Ended;
             }
         }
-        let mut state = self.state.lock();
-        if state.intent.is_empty() {
-            (state.claim, state.loaded_at) = (claim, now);
+        let mut changing = self.lock();
+        if changing.seen().intent.is_empty() {
+            changing.reopen(Opened::new(claim, now));
         }
         Ok(())
     }
@@ -203,6 +208,18 @@ impl Engine {
             self.tell(EventKind::Rejected(Rejection::Malformed), None, None);
         }
         token
+    }
+
+    /// The session of a token that plainly is its current one: most are, and no more than this is asked of them. `None`
+    /// says nothing: then the token is looked up as any other.
+    #[inline]
+    fn find_current(&self, token: &Token, now: Timestamp) -> Option<Arc<Record>> {
+        if self.keyed.is_some() {
+            return None;
+        }
+        let record = self.store.find(token.id(), now)?;
+        let is_plain = record.expires().since(now) >= ENDS_SOON && !record.authority.is_keyed();
+        (is_plain && record.authority.is_current(None, &record.id, token.secret())).then_some(record)
     }
 
     /// Ends a session whose secret was stolen, if it is still as it was looked at: a login since then made the secret
@@ -236,18 +253,41 @@ impl Engine {
 
 /// What a request's tokens come to. The first that is honoured settles it; until then the first counts that once was
 /// honoured, for its request mustn't create a session.
+#[derive(Clone)]
 pub(crate) struct Claim {
     pub(crate) standing: Standing,
     pub(crate) presented: Option<Token>,
 }
 
-impl Default for Claim {
-    fn default() -> Self {
-        Self { standing: Standing::Absent, presented: None }
+impl Opened {
+    pub(crate) fn of<'a>(
+        claim: Claim,
+        user_agent: impl IntoIterator<Item = &'a [u8]>,
+        now: Timestamp,
+    ) -> Self {
+        let user_agent = match &claim.standing {
+            Standing::Held { record, .. } => Self::user_agent_beside(record, user_agent),
+            _ => user_agent.into_iter().next().map(Client::copy_user_agent),
+        };
+        Self { user_agent, ..Self::new(claim, now) }
+    }
+
+    #[inline]
+    fn user_agent_beside<'a>(
+        record: &Record,
+        user_agent: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Option<Box<[u8]>> {
+        if record.client.is_some() {
+            None
+        } else {
+            user_agent.into_iter().next().map(Client::copy_user_agent)
+        }
     }
 }
 
 impl Claim {
+    pub(crate) const ABSENT: Self = Self { standing: Standing::Absent, presented: None };
+
     pub(crate) fn is_held(&self) -> bool {
         matches!(self.standing, Standing::Held { .. })
     }

@@ -93,7 +93,7 @@ impl MemoryStore {
         record.is_alive(now) && record.times.started.as_millis() >= self.started_from.load(Ordering::Acquire)
     }
 
-    fn find(&self, id: SessionId, now: Timestamp) -> Loaded {
+    fn look_up(&self, id: SessionId, now: Timestamp) -> Loaded {
         let shard = self.shard(id).lock();
         if let Some(record) = shard.record(id) {
             return if self.is_alive(record, now) {
@@ -232,7 +232,12 @@ impl Store for MemoryStore {
     }
 
     fn load(&self, id: SessionId, now: Timestamp) -> Answer<'_, Loaded> {
-        Answer::ready(Ok(self.find(id, now)))
+        Answer::ready(Ok(self.look_up(id, now)))
+    }
+
+    fn find(&self, id: SessionId, now: Timestamp) -> Option<Arc<Record>> {
+        let shard = self.shard(id).lock();
+        shard.record(id).filter(|record| self.is_alive(record, now)).cloned()
     }
 
     fn create(&self, record: Arc<Record>, _now: Timestamp) -> Answer<'_, Written> {
@@ -316,7 +321,7 @@ impl Index for MemoryStore {
         now: Timestamp,
     ) -> Answer<'_, Vec<Summary>> {
         let ids = self.subject(subject).lock().ids(subject, after);
-        let found = ids.into_iter().filter_map(|id| match self.find(id, now) {
+        let found = ids.into_iter().filter_map(|id| match self.look_up(id, now) {
             Loaded::Found(record) if record.subject.as_ref() == Some(subject) => Some(Summary::of(&record)),
             _ => None,
         });
@@ -479,6 +484,8 @@ impl Subjects {
 
 #[cfg(test)]
 mod tests {
+    use cloakroom_core::{Data, Lifetime, Secret, lifetime::Times, record::Authority};
+
     use super::*;
     use crate::store::EndReason;
 
@@ -504,5 +511,34 @@ mod tests {
         assert_eq!((subjects.revoked.len(), subjects.by_name.len()), (1, 1), "the last is younger");
         subjects.drop_revocations(at(day + 999));
         assert_eq!((subjects.revoked.len(), subjects.by_name.len()), (0, 0));
+    }
+
+    /// What is found without an answer is what a load finds, and nothing that it doesn't.
+    #[test]
+    fn a_session_is_found_exactly_where_a_load_finds_it() {
+        let store = MemoryStore::new();
+        let at = |seconds| Timestamp::ZERO + Duration::from_secs(seconds);
+        let record = |byte: u8, started| {
+            let (id, version) = (SessionId::from_bytes([byte; 16]), Version::from_write_id(1));
+            let authority = Authority::new(Secret::from_bytes([byte; 16]).verifier(&id));
+            let times = Times::start(Lifetime::default(), started, started);
+            Arc::new(Record { id, version, subject: None, authority, times, client: None, data: Data::new() })
+        };
+        let (old, ended, living) = (record(1, at(0)), record(2, at(100)), record(3, at(100)));
+        for record in [&old, &ended, &living] {
+            assert_eq!(store.insert(Arc::clone(record)).unwrap(), Written::Stored);
+        }
+        let (version, reason) = (Version::from_write_id(2), EndReason::Logout);
+        let tombstone = Tombstone { id: ended.id, version, at: at(200), reason, expires: at(900) };
+        assert_eq!(store.bury(tombstone, at(200), |_| true), Written::Stored);
+        let is_found = |record: &Record, now| {
+            let found = store.find(record.id, now).is_some();
+            assert_eq!(found, matches!(store.look_up(record.id, now), Loaded::Found(_)));
+            found
+        };
+        assert!(is_found(&old, at(200)) && !is_found(&ended, at(200)) && is_found(&living, at(200)));
+        assert!(is_found(&old, at(1_799)) && !is_found(&old, at(1_800)), "expired is gone");
+        assert!(store.end_started_before(at(50), at(200)).now().is_ok_and(|ended| ended.is_ok()));
+        assert!(!is_found(&old, at(200)) && is_found(&living, at(200)));
     }
 }

@@ -3,17 +3,13 @@
 use std::{fmt, sync::Arc};
 
 use cloakroom_core::{
-    Key, Lifetime, SessionId, Subject, Timestamp,
-    delta::Delta,
-    exchange::{EndReason, Intent, Standing},
-    lifetime::Times,
+    Key, Lifetime, SessionId, Subject, Timestamp, delta::Delta, exchange::EndReason, lifetime::Times,
 };
-use parking_lot::MutexGuard;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Detached, Error, Exchange,
-    exchange::{Phase, Shared, State},
+    exchange::{Carried, Changing, Opened, Phase, Seen, Shared},
 };
 
 /// The visitor's session, loaded.
@@ -50,9 +46,15 @@ impl Session {
     /// another type.
     pub fn get<T: DeserializeOwned + 'static>(&self, key: Key<T>) -> Result<Option<T>, Error> {
         self.shared.engine.keys.check(&key)?;
-        let mut state = self.shared.state.lock();
-        let (loaded, intent) = state.split();
-        Ok(intent.delta.get(loaded, key.name()).map(|value| key.decode(value)).transpose()?)
+        self.shared.see(|seen| {
+            let (loaded, intent) = seen.split();
+            // Plainly, so that the value is moved no more than once.
+            let Some(json) = intent.delta.get(loaded, key.name()) else { return Ok(None) };
+            match key.decode(json) {
+                Ok(value) => Ok(Some(value)),
+                Err(error) => Err(error.into()),
+            }
+        })
     }
 
     /// Sets a key's value.
@@ -64,7 +66,7 @@ impl Session {
     pub fn insert<T: Serialize + 'static>(&self, key: Key<T>, value: &T) -> Result<(), Error> {
         let json = self.admit(&key, value)?;
         let mut state = self.open()?;
-        let subject_bytes = state.subject_bytes();
+        let subject_bytes = state.seen().subject_bytes();
         let (loaded, intent) = state.split();
         self.shared.engine.check_entry(subject_bytes, loaded, &intent.delta, key.name(), &json)?;
         Ok(intent.delta.insert_json(loaded, key, json)?)
@@ -78,7 +80,7 @@ impl Session {
     pub fn insert_new<T: Serialize + 'static>(&self, key: Key<T>, value: &T) -> Result<bool, Error> {
         let json = self.admit(&key, value)?;
         let mut state = self.open()?;
-        let subject_bytes = state.subject_bytes();
+        let subject_bytes = state.seen().subject_bytes();
         let (loaded, intent) = state.split();
         if intent.delta.get(loaded, key.name()).is_none() {
             self.shared.engine.check_entry(subject_bytes, loaded, &intent.delta, key.name(), &json)?;
@@ -122,7 +124,7 @@ impl Session {
         let engine = &*self.shared.engine;
         let (used, name) = (engine.keys.admit(&key)?, key.clone());
         let mut state = self.open()?;
-        let subject_bytes = state.subject_bytes();
+        let subject_bytes = state.seen().subject_bytes();
         let (loaded, intent) = state.split();
         let admit = |delta: &Delta, json: &[u8]| {
             engine.look_at(used, name.name(), json)?;
@@ -143,9 +145,10 @@ impl Session {
     /// Names and JSON texts of all values, as the handler sees them; for tools and debugging.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut state = self.shared.state.lock();
-        let (loaded, intent) = state.split();
-        intent.delta.apply_to_loaded(loaded).map_or_else(|| "{}".to_owned(), |data| data.to_json())
+        self.shared.see(|seen| {
+            let (loaded, intent) = seen.split();
+            intent.delta.apply_to_loaded(loaded).map_or_else(|| "{}".to_owned(), |data| data.to_json())
+        })
     }
 
     /// Makes this the session of a subject who has just proved who they are. The token is replaced, and every earlier
@@ -162,8 +165,8 @@ impl Session {
     pub fn login(&self, subject: Subject) -> Result<(), Error> {
         let mut state = self.open()?;
         let bytes_max = self.shared.engine.data_bytes_max;
-        if state.subject().is_some_and(|current| *current != subject) {
-            state.intent.end(EndReason::Replaced, bytes_max);
+        if state.seen().subject().is_some_and(|current| *current != subject) {
+            state.intent().end(EndReason::Replaced, bytes_max);
         }
         if self.shared.engine.is_carried {
             let (loaded, intent) = state.split();
@@ -215,7 +218,7 @@ impl Session {
     /// # Errors
     /// [`Error::is_committed`]; [`Error::is_unavailable`] if the session is degraded.
     pub fn logout(&self) -> Result<(), Error> {
-        self.open()?.intent.end(EndReason::Logout, self.shared.engine.data_bytes_max);
+        self.open()?.intent().end(EndReason::Logout, self.shared.engine.data_bytes_max);
         Ok(())
     }
 
@@ -231,40 +234,41 @@ impl Session {
     /// The session's public handle; `None` before it was first stored.
     #[must_use]
     pub fn id(&self) -> Option<SessionId> {
-        self.shared.state.lock().record().map(|record| record.id)
+        self.shared.see(|seen| seen.record().map(|record| record.id))
     }
 
     /// The stamp of the session's last stored change as it was loaded, for tools and debugging.
     #[must_use]
     pub fn version(&self) -> Option<cloakroom_core::Version> {
-        self.shared.state.lock().record().map(|record| record.version)
+        self.shared.see(|seen| seen.record().map(|record| record.version))
     }
 
     /// Whom the session belongs to; `None` while anonymous.
     #[must_use]
     pub fn subject(&self) -> Option<Subject> {
-        self.shared.state.lock().subject().cloned()
+        self.shared.see(|seen| seen.subject().cloned())
     }
 
     /// When the session began, was last used and ends, as it was loaded.
     #[must_use]
     pub fn times(&self) -> Option<Times> {
-        self.shared.state.lock().times()
+        self.shared.see(|seen| seen.times())
     }
 
     /// When the subject last proved who they are; `None` while anonymous, and in the request that logs in.
     #[must_use]
     pub fn authenticated_at(&self) -> Option<Timestamp> {
-        let state = self.shared.state.lock();
-        state.record().filter(|record| record.subject.is_some())?;
-        state.times().map(|times| times.started)
+        self.shared.see(|seen| {
+            seen.record().filter(|record| record.subject.is_some())?;
+            seen.times().map(|times| times.started)
+        })
     }
 
     /// Whether the store couldn't be asked, so that this session is empty and can't be changed. Only a route that asked
     /// to be served so ever sees this.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
-        matches!(self.shared.state.lock().claim.standing, Standing::Degraded)
+        self.shared.see(|seen| seen.opened.is_degraded())
     }
 
     /// The session for a stream or a WebSocket that goes on when the response's head has been sent: a handle whose
@@ -272,14 +276,13 @@ impl Session {
     #[must_use]
     pub fn detach(&self) -> Detached {
         let exchange = Exchange::arrived_at(&self.shared.engine, self.shared.arrived);
-        {
-            let (mut state, ours) = (exchange.shared.state.lock(), self.shared.state.lock());
-            state.loaded_at = ours.loaded_at;
-            state.claim.standing = ours.claim.standing.clone();
-            state.claim.presented = ours.claim.presented.clone();
-            (state.stamp, state.is_fading) = (ours.stamp, ours.is_fading);
-            exchange.shared.ask(&mut state);
-        }
+        self.shared.see(|Seen { opened, .. }| {
+            // There is no cookie to send, so how many there were doesn't matter.
+            let carried = opened.carried.as_ref().map(|carried| Box::new(Carried { parts: 1, ..**carried }));
+            exchange
+                .shared
+                .open(|| Opened { carried, ..Opened::new(opened.claim.clone(), opened.loaded_at) });
+        });
         Detached { session: Self::new(exchange.shared) }
     }
 
@@ -291,37 +294,29 @@ impl Session {
         Ok(json)
     }
 
-    fn open(&self) -> Result<MutexGuard<'_, State>, Error> {
-        let state = self.shared.state.lock();
-        match (state.phase, &state.claim.standing) {
-            (Phase::Committed | Phase::Discarded, _) => Err(Error::committed()),
-            (_, Standing::Degraded) => Err(Error::degraded()),
-            _ => Ok(state),
-        }
+    fn open(&self) -> Result<Changing<'_>, Error> {
+        self.shared.lock().checked()
     }
 
-    fn authenticated(&self) -> Result<MutexGuard<'_, State>, Error> {
+    fn authenticated(&self) -> Result<Changing<'_>, Error> {
         let state = self.open()?;
-        if state.subject().is_none() { Err(Error::no_session()) } else { Ok(state) }
+        if state.seen().subject().is_none() { Err(Error::no_session()) } else { Ok(state) }
     }
 }
 
-impl State {
-    fn times(&self) -> Option<Times> {
-        self.record().and_then(|_| self.claim.standing.times())
+impl<'a> Seen<'a> {
+    fn times(self) -> Option<Times> {
+        self.record().and_then(|_| self.opened.claim.standing.times())
     }
 
-    fn subject_bytes(&self) -> usize {
+    fn subject_bytes(self) -> usize {
         self.subject().map_or(0, |subject| subject.as_str().len())
     }
 
     /// Whom the session belongs to, as the handler sees it.
-    fn subject(&self) -> Option<&Subject> {
-        let intent = match &self.intent {
-            Intent { end: Some(_), then: Some(then), .. } => then,
-            intent => intent,
-        };
-        intent.login.as_ref().or_else(|| self.record().and_then(|record| record.subject.as_ref()))
+    fn subject(self) -> Option<&'a Subject> {
+        let login = self.split().1.login.as_ref();
+        login.or_else(|| self.record().and_then(|record| record.subject.as_ref()))
     }
 }
 
@@ -330,9 +325,9 @@ impl State {
 impl Drop for Session {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let mut state = self.shared.state.lock();
-            if state.phase == Phase::Open {
-                state.phase = Phase::Discarded;
+            let mut changing = self.shared.lock();
+            if changing.state.phase == Phase::Open {
+                changing.state.phase = Phase::Discarded;
             }
         }
     }

@@ -123,6 +123,7 @@ impl Authority {
     /// Looks a presented secret up. Each verifier is compared under the key it was made with; one whose key has left
     /// the ring matches nothing.
     #[must_use]
+    #[inline]
     pub fn examine_under(
         &self,
         keys: Option<&AuthorityKeys>,
@@ -131,10 +132,18 @@ impl Authority {
         grace: std::time::Duration,
         now: Timestamp,
     ) -> Presented {
-        let mut candidates = Candidates { keys, id, secret, first: None, others: Vec::new() };
-        if candidates.under(self.current.key()).is_some_and(|verifier| self.current.matches(&verifier)) {
+        if self.is_current(keys, id, secret) {
             return Presented::Current;
         }
+        self.examine_others(Candidates { keys, id, secret, first: None, others: Vec::new() }, grace, now)
+    }
+
+    fn examine_others(
+        &self,
+        mut candidates: Candidates<'_>,
+        grace: std::time::Duration,
+        now: Timestamp,
+    ) -> Presented {
         let Some(history) = &self.history else { return Presented::Unknown };
         let mut is_unseen =
             |verifier: &Verifier| candidates.under(verifier.key()).is_some_and(|it| verifier.matches(&it));
@@ -166,9 +175,13 @@ impl Authority {
         self.history.as_ref().and_then(|history| history.code)
     }
 
-    pub(crate) fn is_current(&self, secret: &Secret, id: &SessionId, keys: Option<&AuthorityKeys>) -> bool {
-        let mut candidates = Candidates { keys, id, secret, first: None, others: Vec::new() };
-        candidates.under(self.current.key()).is_some_and(|verifier| self.current.matches(&verifier))
+    /// Whether a presented secret is the current one, as nearly all are: found out with one hash. Where it isn't, it may
+    /// still be honoured.
+    #[must_use]
+    #[inline]
+    pub fn is_current(&self, keys: Option<&AuthorityKeys>, id: &SessionId, secret: &Secret) -> bool {
+        let verifier = verifier_under(keys, self.current.key(), id, secret);
+        verifier.is_some_and(|verifier| self.current.matches(&verifier))
     }
 
     /// What the binary form has behind that of an authority without a key ring.
@@ -221,6 +234,19 @@ impl Authority {
     }
 }
 
+#[inline]
+fn verifier_under(
+    keys: Option<&AuthorityKeys>,
+    key: KeyId,
+    id: &SessionId,
+    secret: &Secret,
+) -> Option<Verifier> {
+    match key {
+        KeyId::NONE => Some(secret.verifier(id)),
+        key => keys?.verifier_under(key, secret, id),
+    }
+}
+
 /// The verifiers that a presented secret has, by key: nearly always one, made once.
 struct Candidates<'a> {
     keys: Option<&'a AuthorityKeys>,
@@ -236,10 +262,7 @@ impl Candidates<'_> {
         if let Some(made) = made {
             return Some(*made);
         }
-        let made = match key {
-            KeyId::NONE => self.secret.verifier(self.id),
-            key => self.keys?.verifier_under(key, self.secret, self.id)?,
-        };
+        let made = verifier_under(self.keys, key, self.id, self.secret)?;
         match self.first {
             None => self.first = Some(made),
             Some(_) => self.others.push(made),

@@ -116,7 +116,7 @@ impl AuthorityKeys {
         let primary = &self.keys[self.primary];
         if record.authority.current.key() != primary.id
             && let Some(secret) = presented
-            && record.authority.is_current(secret, &record.id, Some(self))
+            && record.authority.is_current(Some(self), &record.id, secret)
         {
             record.authority.current = self.verifier(secret, &record.id);
             let pending = record.authority.history.as_mut().and_then(|history| history.pending.as_mut());

@@ -4,7 +4,7 @@ use std::{any, borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::Error;
+use crate::{Error, plain_text::PlainText};
 
 /// A typed name for one entry of a session's data: a constant of the application.
 ///
@@ -88,6 +88,7 @@ impl<T: DeserializeOwned> Key<T> {
     ///
     /// # Errors
     /// [`Error::is_value`] if it was written as another type.
+    #[inline]
     pub fn decode(&self, value: &[u8]) -> Result<T, Error> {
         decode(&self.name, value)
     }
@@ -112,8 +113,18 @@ pub(crate) fn encode<T: Serialize>(name: &str, value: &T) -> Result<Value, Error
     serde_json::to_vec(value).map_err(|error| Error::encode(name, error))
 }
 
+#[inline]
 pub(crate) fn decode<T: DeserializeOwned>(name: &str, value: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(value).map_err(|error| Error::decode(name, any::type_name::<T>(), &error))
+    // Most values are short texts, which are read at a glance. Whatever doesn't want one is told so by the parser.
+    if let Some(text) = PlainText::of(value)
+        && let Ok(value) = T::deserialize(text)
+    {
+        return Ok(value);
+    }
+    match serde_json::from_slice(value) {
+        Ok(value) => Ok(value),
+        Err(error) => Err(Error::decode(name, any::type_name::<T>(), &error)),
+    }
 }
 
 /// Prefix of the names that belong to the library (its CSRF token, flash values). They never survive a login.
@@ -217,7 +228,8 @@ impl Data {
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let mut rest = &self.bytes[..];
         while let Some((entry, value, after)) = split_entry(rest) {
-            if entry == name.as_bytes() {
+            // Most differ in their first byte or their length, which is found out without a call.
+            if entry.first() == name.as_bytes().first() && entry == name.as_bytes() {
                 return Some(value);
             }
             rest = after;
@@ -317,15 +329,24 @@ fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
 /// The first entry and what follows it; `None` at the end or where the buffer is no list of entries.
 fn split_entry(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (name_bytes, rest) = bytes.split_first()?;
-    let (name, mut rest) = rest.split_at_checked(usize::from(*name_bytes))?;
+    let (name, rest) = rest.split_at_checked(usize::from(*name_bytes))?;
+    // Most values are short.
+    let (value_bytes, rest) = match rest {
+        [byte @ 0..0x80, rest @ ..] => (usize::from(*byte), rest),
+        rest => split_length(rest)?,
+    };
+    let (value, rest) = rest.split_at_checked(value_bytes)?;
+    Some((name, value, rest))
+}
+
+fn split_length(mut rest: &[u8]) -> Option<(usize, &[u8])> {
     let mut value_bytes = 0_usize;
     for shift in (0..28).step_by(7) {
         let (byte, after) = rest.split_first()?;
         rest = after;
         value_bytes |= usize::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
-            let (value, rest) = rest.split_at_checked(value_bytes)?;
-            return Some((name, value, rest));
+            return Some((value_bytes, rest));
         }
     }
     None

@@ -20,6 +20,7 @@ pub mod guard;
 mod hmac;
 pub mod keyring;
 pub mod lifetime;
+mod plain_text;
 pub mod policy;
 pub mod record;
 mod time;

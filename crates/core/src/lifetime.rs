@@ -115,7 +115,7 @@ impl Times {
     /// The first instant at which the session is no longer alive, if nothing is stored until then.
     #[must_use]
     pub fn expires(&self) -> Timestamp {
-        (self.active + Duration::from_secs(self.idle_s.into())).min(self.end)
+        self.active.plus_seconds(self.idle_s).min(self.end)
     }
 
     /// The lifetime these times follow.
@@ -129,7 +129,8 @@ impl Times {
     /// timeout that a user sees lies between idle − idle/30 and idle, and is never longer than stated.
     #[must_use]
     pub fn is_touch_due(&self, now: Timestamp) -> bool {
-        now.since(self.active) >= Duration::from_secs(self.idle_s.into()) / 30
+        let passed_ms = now.as_millis().saturating_sub(self.active.as_millis());
+        passed_ms.saturating_mul(30) >= u64::from(self.idle_s) * 1000
     }
 }
 
@@ -185,5 +186,9 @@ mod tests {
         assert!(!times.is_touch_due(T0 + Duration::from_millis(59_999)));
         assert!(times.is_touch_due(T0 + seconds(60)));
         assert!(!times.is_touch_due(Timestamp::ZERO));
+        assert!(times.is_touch_due(Timestamp::from_millis(u64::MAX)));
+        let short = Times { idle_s: 1, ..times };
+        assert!(!short.is_touch_due(T0 + Duration::from_millis(33)));
+        assert!(short.is_touch_due(T0 + Duration::from_millis(34)));
     }
 }

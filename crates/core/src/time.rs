@@ -36,6 +36,11 @@ impl Timestamp {
         self.0
     }
 
+    /// This many seconds later: each request asks when its session ends, and whole seconds are simpler than durations.
+    pub(crate) const fn plus_seconds(self, seconds: u32) -> Self {
+        Self(self.0.saturating_add(seconds as u64 * 1000))
+    }
+
     /// Reads what [`Display`](fmt::Display) writes, and nothing else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

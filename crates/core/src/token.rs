@@ -275,21 +275,24 @@ fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
 /// Strict base64url of 32 bytes, as four numbers. Every request with a session has one of these to read, and a decoder
 /// for any length writes its bytes in pieces that whoever reads them next has to wait for.
 fn decode_words(text: &[u8; Token::LENGTH]) -> Option<[u64; 4]> {
-    let (mut numbers, mut seen) = ([0; 6], 0);
-    let mut add = |number: &mut u64, character: u8| {
-        let digit = DIGITS[usize::from(character)];
-        seen |= digit;
-        *number = *number << 6 | u64::from(digit);
-    };
     // Eight characters are 48 bits; the last three are 16 and two that must be zero.
     let (eights, last) = text.as_chunks::<8>();
-    for (number, eight) in numbers.iter_mut().zip(eights) {
-        eight.iter().for_each(|character| add(number, *character));
-    }
-    last.iter().for_each(|character| add(&mut numbers[5], *character));
-    let [a, b, c, d, e, f] = numbers;
-    let is_canonical = seen < NO_DIGIT && f & 0b11 == 0;
+    let ([one, two, three, four, five], [x, y, z]) = (eights.as_array()?, last.as_array()?);
+    let ((a, seen_a), (b, seen_b), (c, seen_c)) = (decode_eight(one), decode_eight(two), decode_eight(three));
+    let ((d, seen_d), (e, seen_e)) = (decode_eight(four), decode_eight(five));
+    let (f, seen_f) = decode_eight(&[b'A', b'A', b'A', b'A', b'A', *x, *y, *z]);
+    let is_canonical = seen_a | seen_b | seen_c | seen_d | seen_e | seen_f < NO_DIGIT && f & 0b11 == 0;
     is_canonical.then_some([a << 16 | b >> 32, b << 32 | c >> 16, c << 48 | d, e << 16 | f >> 2])
+}
+
+/// The number that eight digits make, and all that was seen in them. Not inlined six times: there is little room in a
+/// processor for the code of a whole request.
+#[inline(never)]
+fn decode_eight(text: &[u8; 8]) -> (u64, u8) {
+    text.iter().fold((0, 0), |(number, seen), character| {
+        let digit = DIGITS[usize::from(*character)];
+        (number << 6 | u64::from(digit), seen | digit)
+    })
 }
 
 /// What each character stands for.

@@ -47,7 +47,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Session {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
-        load(parts).await.map(Self)
+        match load(parts).await {
+            Ok(session) => Ok(Self(session)),
+            Err(response) => Err(response),
+        }
     }
 }
 
@@ -74,9 +77,11 @@ impl<S: Send + Sync> FromRequestParts<S> for DegradableSession {
 }
 
 async fn load(parts: &Parts) -> Result<cloakroom::Session, Response> {
-    let exchange = &handle(parts).ok_or_else(refuse_without_layer)?.exchange;
-    let session = exchange.session(cookies(&parts.headers), user_agent(&parts.headers)).await;
-    session.map_err(|error| Problem::from(error).into_response_for(parts.method.is_safe()))
+    let Some(Handle { exchange, .. }) = handle(parts) else { return Err(refuse_without_layer()) };
+    match exchange.session(cookies(&parts.headers), user_agent(&parts.headers)).await {
+        Ok(session) => Ok(session),
+        Err(error) => Err(Problem::from(error).into_response_for(parts.method.is_safe())),
+    }
 }
 
 fn handle(parts: &Parts) -> Option<&Handle> {

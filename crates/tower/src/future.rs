@@ -8,7 +8,7 @@ use std::{
 
 use cloakroom::{
     Error, Exchange,
-    exchange::{Commit, Outcome},
+    exchange::{Commit, Finished, Outcome},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use pin_project_lite::pin_project;
@@ -54,10 +54,19 @@ where
                 }
             };
         }
-        let response = ready!(this.inner.poll(context))?;
-        let exchange = this.exchange.take().filter(Exchange::needs_commit);
-        let Some(exchange) = exchange else { return Poll::Ready(Ok(response)) };
-        let mut commit = exchange.commit();
+        let mut polled = this.inner.poll(context);
+        let mut commit = match &mut polled {
+            Poll::Ready(Ok(response)) => match this.exchange.take().map(Exchange::finish) {
+                None | Some(Finished::Untouched) => return polled,
+                Some(Finished::Unchanged) => {
+                    vary(response.headers_mut());
+                    return polled;
+                }
+                Some(Finished::Committing(commit)) => commit,
+            },
+            _ => return polled,
+        };
+        let response = ready!(polled)?;
         match Pin::new(&mut commit).poll(context) {
             Poll::Ready(committed) => Poll::Ready(Ok(finish(committed, response, *this.is_safe))),
             Poll::Pending => {
@@ -93,7 +102,12 @@ fn set_headers(headers: &mut HeaderMap, outcome: Outcome) -> Result<(), Error> {
         headers.insert(CLEAR_SITE_DATA, HeaderValue::from_static(site_data.as_header()));
     }
     if outcome.was_loaded {
-        headers.append(header::VARY, HeaderValue::from_static("cookie"));
+        vary(headers);
     }
     Ok(())
+}
+
+/// Tells caches that another cookie may be answered otherwise.
+fn vary(headers: &mut HeaderMap) {
+    headers.append(header::VARY, HeaderValue::from_static("cookie"));
 }

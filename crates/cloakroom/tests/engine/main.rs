@@ -9,6 +9,7 @@ mod clocks;
 mod detached;
 mod events;
 mod faults;
+mod finishing;
 mod hygiene;
 mod keys;
 mod late;
