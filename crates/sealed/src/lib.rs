@@ -16,6 +16,7 @@
 mod base64url;
 mod derive;
 mod draft;
+mod history;
 mod list;
 mod log;
 mod message;

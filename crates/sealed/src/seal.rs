@@ -172,6 +172,15 @@ impl Sealer {
         Ok(base64url::encode(&sealed))
     }
 
+    /// The key that a sealed value says it is under.
+    pub(crate) fn key_of(value: &[u8]) -> Option<KeyId> {
+        // Eight characters are six bytes.
+        match base64url::decode(value.get(..8)?)?[..] {
+            [VERSION, a, b, c, d, _] => Some(KeyId::from_bytes([a, b, c, d])),
+            _ => None,
+        }
+    }
+
     /// Opens a sealed value. Nothing of it is interpreted before its seal holds, apart from its version and key id.
     ///
     /// # Errors

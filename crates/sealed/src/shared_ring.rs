@@ -1,24 +1,36 @@
 //! A key ring in a store that the fleet shares, sealed under a ring that each node is given.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use cloakroom::{
     Data, Error, Record, SessionId, Timestamp, Version, carrier,
     clock::{Clock, Entropy as _, OsEntropy, SystemClock},
-    keyring::{KeyRing, LiveRing, RingSource, fresh_key},
-    store::{Answer, Loaded, Store, Written},
+    keyring::{KeyId, KeyRing, LiveRing, RingSource, State, fresh_key},
+    store::{Answer, Finding, Loaded, Store, Written},
 };
 
 use crate::{
     Sealer,
+    history::History,
+    log::random,
     seal::{LONG_VALUE_BYTES_MAX, Rejected},
 };
 
 /// A key ring that a fleet shares through a store, so that all nodes rotate together.
 ///
 /// It is sealed under another ring, the *outer* one, which each node has from a file or its environment: the store never
-/// holds a key that opens anything by itself. The outer ring changes rarely, and by hand.
+/// holds a key that opens anything by itself. The outer ring changes rarely, and by hand; a while after that the first node
+/// that reads the ring seals it anew.
+///
+/// Who can write the store can put the ring back to an earlier state, or another in its place. Whoever has read it takes
+/// only what came of that by changes: a key that was removed never opens again for it.
 ///
 /// ```
 /// # async fn example(outer: cloakroom::keyring::KeyRing) -> Result<(), cloakroom::Error> {
@@ -40,7 +52,22 @@ pub struct SharedRing {
     id: SessionId,
     /// What the seal is for, in the place of a cookie's name: one ring can't be put into another's place.
     seal_name: Box<str>,
+    /// The state that was read or kept last; 0 if there was none.
+    seen: AtomicU64,
+    is_read_only: bool,
 }
+
+/// A ring as the store has it.
+struct Kept {
+    ring: KeyRing,
+    history: History,
+    version: Version,
+    sealed_under: KeyId,
+}
+
+/// How long the outer ring's primary has been so before the ring is sealed under it: by then each node has it, be it that
+/// its copy of the outer ring came late.
+const RESEAL_AFTER: Duration = Duration::from_secs(600);
 
 /// Where the ring without a name is. Session ids are random, so none is ever this one.
 const ID: SessionId = SessionId::from_bytes(*b"cloakroom.keyrng");
@@ -49,7 +76,7 @@ const NAME: &str = "key ring";
 const PURPOSE: &str = "shared ring";
 
 /// Every change begins it anew, and a ring changes each month.
-const LIFETIME: std::time::Duration = std::time::Duration::from_secs(10 * 365 * 24 * 3600);
+const LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl SharedRing {
     /// The ring in this store, which need not be there yet.
@@ -64,7 +91,14 @@ impl SharedRing {
                 store.kind()
             )));
         }
-        Ok(Self { store, outer: outer.into(), id: ID, seal_name: NAME.into() })
+        Ok(Self {
+            store,
+            outer: outer.into(),
+            id: ID,
+            seal_name: NAME.into(),
+            seen: AtomicU64::new(0),
+            is_read_only: false,
+        })
     }
 
     /// Another ring in the same store, for another application.
@@ -78,6 +112,12 @@ impl SharedRing {
         self
     }
 
+    /// The same for who only looks: reading the ring never seals it anew.
+    #[must_use]
+    pub fn read_only(self) -> Self {
+        Self { is_read_only: true, ..self }
+    }
+
     /// Makes a ring of one fresh key, unless there is one. Answers the one that is kept.
     ///
     /// # Errors
@@ -85,7 +125,7 @@ impl SharedRing {
     pub async fn create(&self) -> Result<KeyRing, Error> {
         match self.create_new().await? {
             Some(ring) => Ok(ring),
-            None => self.read().await.map(|(ring, _)| ring),
+            None => self.read().await.map(|kept| kept.ring),
         }
     }
 
@@ -96,8 +136,8 @@ impl SharedRing {
     pub async fn create_new(&self) -> Result<Option<KeyRing>, Error> {
         let now = SystemClock.now();
         let (id, material) = fresh_key(&OsEntropy)?;
-        let ring = KeyRing::new(id, material, now)?;
-        let written = self.store.create(self.record(&ring, now)?, now).await?;
+        let (ring, history) = (KeyRing::new(id, material, now)?, History::default().followed_by(random()?));
+        let written = self.store.create(self.record(&ring, &history, now)?, now).await?;
         Ok((written == Written::Stored).then_some(ring))
     }
 
@@ -109,7 +149,23 @@ impl SharedRing {
         Ok(matches!(self.store.load(self.id, SystemClock.now()).await?, Loaded::Found(_)))
     }
 
-    async fn read(&self) -> Result<(KeyRing, Version), Error> {
+    /// The key of the outer ring that the ring is sealed under. Until that is another, the key is needed.
+    ///
+    /// # Errors
+    /// As [`RingSource::load`].
+    pub async fn sealed_under(&self) -> Result<KeyId, Error> {
+        self.read().await.map(|kept| kept.sealed_under)
+    }
+
+    /// What is wrong, or could go wrong, with the store that the ring is in.
+    ///
+    /// # Errors
+    /// As [`Store::diagnose`].
+    pub async fn diagnose(&self, now: Timestamp) -> Result<Vec<Finding>, Error> {
+        self.store.diagnose(now).await
+    }
+
+    async fn read(&self) -> Result<Kept, Error> {
         let Loaded::Found(record) = self.store.load(self.id, SystemClock.now()).await? else {
             return Err(Error::invalid(
                 "the store holds no key ring: make one, once for the whole fleet, with `cloakroom keys new` or \
@@ -118,32 +174,91 @@ impl SharedRing {
         };
         let damaged = || Error::corrupt("the store's key ring isn't as it was written");
         let json: serde_json::Value = serde_json::from_str(&record.data.to_json()).map_err(|_| damaged())?;
-        let sealed = json.get("ring").and_then(serde_json::Value::as_str).ok_or_else(damaged)?;
-        let text = self.sealer()?.open(sealed.as_bytes()).map_err(|rejected| match rejected {
+        let sealed = json.get("ring").and_then(serde_json::Value::as_str).ok_or_else(damaged)?.as_bytes();
+        let sealed_under = Sealer::key_of(sealed).ok_or_else(damaged)?;
+        let mut opened = self.sealer()?.open(sealed);
+        // It may have been sealed under a key that the outer ring has had for less time than between two looks at it.
+        if matches!(opened, Err(Rejected::UnknownKey(_))) && matches!(self.outer.refresh().await, Ok(true)) {
+            opened = self.sealer()?.open(sealed);
+        }
+        let text = opened.map_err(|rejected| match rejected {
             Rejected::UnknownKey(id) => Error::invalid(format!(
                 "the store's key ring is sealed under the key {id}, which this node's outer ring doesn't have: give it the \
                  ring that the other nodes have"
             )),
             Rejected::Malformed | Rejected::BadSeal => damaged(),
         })?;
-        let ring = KeyRing::parse(str::from_utf8(&text).map_err(|_| damaged())?)?;
-        Ok((ring, record.version))
+        let text = str::from_utf8(&text).map_err(|_| damaged())?;
+        let (history, ring) = History::split(text).ok_or_else(damaged)?;
+        self.follow_on(&history)?;
+        Ok(Kept { ring: KeyRing::parse(ring)?, history, version: record.version, sealed_under })
+    }
+
+    /// Takes what came of the state that was seen last, and nothing else: who can write the store could otherwise bring
+    /// back a key that was given away and removed.
+    fn follow_on(&self, history: &History) -> Result<(), Error> {
+        let seen = self.seen.load(Ordering::Acquire);
+        if seen != 0 && !history.contains(seen) {
+            return Err(Error::corrupt(
+                "the store's key ring went back to an earlier state, or is another one, and this node goes on with the one \
+                 that it has: put the later one back, or restart all nodes if that was meant",
+            ));
+        }
+        self.seen.store(history.last(), Ordering::Release);
+        Ok(())
     }
 
     async fn write(&self, expected: &KeyRing, ring: &KeyRing) -> Result<bool, Error> {
-        let (kept, version) = self.read().await?;
-        if !kept.is_same(expected) {
+        let kept = self.read().await?;
+        if !kept.ring.is_same(expected) {
             return Ok(false);
         }
-        let now = SystemClock.now();
-        Ok(self.store.replace(self.record(ring, now)?, version, now).await? == Written::Stored)
+        let (now, history) = (SystemClock.now(), kept.history.followed_by(random()?));
+        let written = self.store.replace(self.record(ring, &history, now)?, kept.version, now).await?;
+        if written == Written::Stored {
+            self.seen.store(history.last(), Ordering::Release);
+        }
+        Ok(written == Written::Stored)
     }
 
-    fn record(&self, ring: &KeyRing, now: Timestamp) -> Result<Arc<Record>, Error> {
+    async fn load_and_reseal(&self) -> Result<KeyRing, Error> {
+        let kept = self.read().await?;
+        if !self.is_read_only
+            && self.is_reseal_due(kept.sealed_under)
+            && let Err(error) = self.reseal(&kept).await
+        {
+            tracing::warn!(
+                target: "cloakroom",
+                "the key ring couldn't be sealed under the outer ring's new key: {error}"
+            );
+        }
+        Ok(kept.ring)
+    }
+
+    /// Whether the outer ring's primary took the place of the key that the ring is sealed under. A node whose copy of the
+    /// outer ring is behind has that key as the pending one, and leaves the seal to the others.
+    fn is_reseal_due(&self, sealed_under: KeyId) -> bool {
+        let outer = self.outer.now();
+        let is_retiring = outer.key(sealed_under).is_some_and(|key| key.state() == State::Retiring);
+        is_retiring && outer.primary().since() + RESEAL_AFTER <= SystemClock.now()
+    }
+
+    /// The same ring under the other key, unless somebody else changed it: then it is sealed anew.
+    async fn reseal(&self, kept: &Kept) -> Result<(), Error> {
+        let now = SystemClock.now();
+        let record = self.record(&kept.ring, &kept.history, now)?;
+        if self.store.replace(record, kept.version, now).await? == Written::Stored {
+            tracing::info!(target: "cloakroom", "the key ring is sealed under the outer ring's new key");
+        }
+        Ok(())
+    }
+
+    fn record(&self, ring: &KeyRing, history: &History, now: Timestamp) -> Result<Arc<Record>, Error> {
         let (mut salt, mut write_id) = ([0; 24], [0; 8]);
         OsEntropy.fill(&mut salt)?;
         OsEntropy.fill(&mut write_id)?;
-        let sealed = self.sealer()?.seal(ring.expose().as_bytes(), &salt)?;
+        let text = format!("{history}\n{}", ring.expose());
+        let sealed = self.sealer()?.seal(text.as_bytes(), &salt)?;
         let data = Data::from_json(&serde_json::json!({ "ring": sealed }).to_string())?;
         let version = Version::from_write_id(u64::from_le_bytes(write_id));
         Ok(Arc::new(carrier::note(self.id, version, data, now, now + LIFETIME)))
@@ -156,7 +271,7 @@ impl SharedRing {
 
 impl RingSource for SharedRing {
     fn load(&self) -> Answer<'_, KeyRing> {
-        Answer::later(async { self.read().await.map(|(ring, _)| ring) })
+        Answer::later(self.load_and_reseal())
     }
 
     fn replace(&self, expected: &KeyRing, ring: &KeyRing) -> Answer<'_, bool> {

@@ -1,13 +1,13 @@
 //! A key ring in a store: sealed, changed by one node at a time, and never in the clear.
 #![allow(clippy::unwrap_used, reason = "tests: a failure is a panic")]
 
-use std::time::Duration;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use cloakroom::{
-    MemoryStore, SessionId, Sessions, Timestamp,
+    MemoryStore, Record, SessionId, Sessions, Timestamp,
     clock::{Clock, OsEntropy, SystemClock},
-    keyring::{KeyRing, LiveRing, Schedule, State, Step, apply, fresh_key},
-    store::{Loaded, Store},
+    keyring::{KeyRing, LiveRing, RingFile, RingSource, Schedule, State, Step, apply, fresh_key},
+    store::{EndReason, Loaded, Store, Tombstone, Written},
 };
 use cloakroom_sealed::SharedRing;
 use cloakroom_store_test::FaultyStore;
@@ -26,9 +26,30 @@ fn shared(store: &SharedStore, outer: &KeyRing) -> SharedRing {
     SharedRing::new(Box::new(store.clone()), outer.clone()).unwrap()
 }
 
-async fn stored(store: &SharedStore) -> String {
+async fn record(store: &SharedStore) -> Arc<Record> {
     let Loaded::Found(record) = store.load(ID, SystemClock.now()).await.unwrap() else { panic!("no ring") };
-    record.data.to_json()
+    record
+}
+
+async fn stored(store: &SharedStore) -> String {
+    record(store).await.data.to_json()
+}
+
+/// Who can write the store does so.
+async fn put_back(store: &SharedStore, earlier: &Arc<Record>) {
+    let (now, there) = (SystemClock.now(), record(store).await);
+    assert_eq!(store.replace(Arc::clone(earlier), there.version, now).await.unwrap(), Written::Stored);
+}
+
+/// One change: another key is published, and at once used.
+async fn rotated(source: &SharedRing) -> KeyRing {
+    let before = source.load().await.unwrap();
+    let mut after = before.clone();
+    let (id, material) = fresh_key(&OsEntropy).unwrap();
+    let now = SystemClock.now();
+    after.remove_compromised(before.primary().id(), (id, material), now).unwrap();
+    assert!(source.replace(&before, &after).await.unwrap());
+    after
 }
 
 #[tokio::test]
@@ -133,7 +154,7 @@ async fn a_full_ring_fits() {
         ring.publish(id, material, now).unwrap();
         now = now + Duration::from_secs(10);
         ring.promote(id, now, &schedule).unwrap();
-        assert!(cloakroom::keyring::RingSource::replace(&source, &before, &ring).await.unwrap());
+        assert!(RingSource::replace(&source, &before, &ring).await.unwrap());
     }
     assert!(LiveRing::open(source).await.unwrap().now().is_same(&ring));
 }
@@ -151,4 +172,126 @@ async fn ending_all_sessions_leaves_the_ring() {
     let far = Timestamp::ZERO + SystemClock.now().since(Timestamp::ZERO) + 24 * 365 * HOUR;
     assert!(matches!(store.load(ID, far).await.unwrap(), Loaded::Found(_)));
     LiveRing::open(source).await.unwrap();
+}
+
+/// Bug: a key that was given away and removed opened cookies again, on every node that ran. Cause: nodes took whatever
+/// ring the store held and the outer ring opened: an earlier state, one made anew, or what came of either. Mend: a
+/// ring's states are numbered at random within the seal, and a node takes only one that came of the state it knows.
+#[tokio::test]
+async fn a_node_never_goes_back_to_an_earlier_state() {
+    let (store, outer) = (FaultyStore::new(MemoryStore::new()), ring());
+    let operator = shared(&store, &outer);
+    let given_away = operator.create().await.unwrap().primary().id();
+    let first = record(&store).await;
+    let node = LiveRing::open(shared(&store, &outer)).await.unwrap();
+    let later = rotated(&operator).await;
+    let second = record(&store).await;
+    assert!(node.refresh().await.unwrap());
+
+    let refused = async |why: &str| {
+        let error = node.refresh().await.expect_err(why);
+        assert!(error.to_string().contains("earlier state"), "{why}: {error}");
+        assert!(node.now().is_same(&later) && node.now().key(given_away).is_none(), "{why}");
+    };
+    put_back(&store, &first).await;
+    refused("an earlier state").await;
+    // A node that starts takes it, and changes it: what comes of that isn't of this node's line.
+    let started = shared(&store, &outer);
+    for _ in 0..3 {
+        rotated(&started).await;
+        refused("another way from an earlier state").await;
+    }
+    let now = SystemClock.now();
+    let version = record(&store).await.version;
+    let tombstone = Tombstone { id: ID, version, at: now, reason: EndReason::Revoked, expires: now };
+    store.end(tombstone, None, now).await.unwrap();
+    store.sweep(SystemClock.now() + HOUR, 100).await.unwrap();
+    shared(&store, &outer).create_new().await.unwrap().expect("the ring was deleted");
+    refused("another ring").await;
+    put_back(&store, &second).await;
+    assert!(!node.refresh().await.unwrap(), "the state that it knows");
+    let last = rotated(&shared(&store, &outer)).await;
+    assert!(node.refresh().await.unwrap() && node.now().is_same(&last));
+}
+
+/// An outer ring of two keys. The newer one became the primary so long ago.
+fn outer_rings(ago: Duration) -> (KeyRing, KeyRing, KeyRing) {
+    let second = Duration::from_secs(1);
+    let start = Timestamp::from_millis(SystemClock.now().as_millis() - (ago + second).as_millis() as u64);
+    let (id, material) = fresh_key(&OsEntropy).unwrap();
+    let old = KeyRing::new(id, material, start).unwrap();
+    let (id, material) = fresh_key(&OsEntropy).unwrap();
+    let mut published = old.clone();
+    published.publish(id, material, start).unwrap();
+    let mut promoted = published.clone();
+    promoted.promote(id, start + second, &Schedule::new(10 * HOUR, second, HOUR).unwrap()).unwrap();
+    (old, published, promoted)
+}
+
+/// Bug: after the outer ring was rotated, the ring in the store couldn't be read by anybody any more. Cause: it was sealed
+/// anew by its next change alone, up to a month later, and the old outer key was removed before. Mend: whoever reads it
+/// seals it anew, once the outer ring's primary has been another for ten minutes.
+#[tokio::test]
+async fn the_ring_is_sealed_anew_when_the_outer_ring_was_rotated() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let (old, published, promoted) = outer_rings(Duration::from_secs(601));
+    let made = shared(&store, &old).create().await.unwrap();
+    let before = stored(&store).await;
+    shared(&store, &published).load().await.unwrap();
+    shared(&store, &promoted).read_only().load().await.unwrap();
+    assert_eq!(stored(&store).await, before, "it isn't time yet, or somebody only looks");
+
+    let node = shared(&store, &promoted);
+    assert_eq!(node.sealed_under().await.unwrap(), old.primary().id());
+    assert!(node.load().await.unwrap().is_same(&made));
+    assert_eq!(node.sealed_under().await.unwrap(), promoted.primary().id());
+    // One whose copy of the outer ring is behind reads it, and leaves it so: they would take turns for ever.
+    let sealed = stored(&store).await;
+    let behind = shared(&store, &published);
+    assert!(behind.load().await.unwrap().is_same(&made) && node.load().await.unwrap().is_same(&made));
+    assert_eq!(stored(&store).await, sealed);
+    // The old key can go.
+    let (mut outer, schedule) = (promoted.clone(), Schedule::new(10 * HOUR, HOUR / 60, HOUR).unwrap());
+    outer.remove(old.primary().id(), SystemClock.now() + 2 * HOUR, &schedule).unwrap();
+    assert!(shared(&store, &outer).load().await.unwrap().is_same(&made));
+}
+
+/// A key that each node has, but has had for a moment only.
+#[tokio::test]
+async fn the_seal_waits_until_every_node_has_the_outer_ring() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let (old, _, promoted) = outer_rings(Duration::from_secs(500));
+    shared(&store, &old).create().await.unwrap();
+    let node = shared(&store, &promoted);
+    node.load().await.unwrap();
+    assert_eq!(node.sealed_under().await.unwrap(), old.primary().id());
+}
+
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Bug: for up to a minute after the outer ring had changed and the ring was sealed under its new key, a node couldn't read
+/// the ring. Cause: it waited for its next look at the outer ring. Mend: it looks when it meets a key it doesn't know.
+#[tokio::test]
+async fn an_outer_key_that_isnt_known_is_asked_for() {
+    let folder = Folder(std::env::temp_dir().join(format!("cloakroom-outer-{}", std::process::id())));
+    std::fs::create_dir_all(&folder.0).unwrap();
+    let file = RingFile::new(folder.0.join("outer.keys"));
+    let old = file.create().unwrap();
+    let outer = LiveRing::open(file.clone()).await.unwrap();
+    let store = FaultyStore::new(MemoryStore::new());
+    let node = SharedRing::new(Box::new(store.clone()), outer).unwrap();
+    let mut changed = old.clone();
+    changed
+        .remove_compromised(old.primary().id(), fresh_key(&OsEntropy).unwrap(), SystemClock.now())
+        .unwrap();
+    let made = shared(&store, &changed).create().await.unwrap();
+    assert!(node.load().await.is_err(), "the key is nowhere");
+    assert!(file.replace(&old, &changed).unwrap());
+    assert!(node.load().await.unwrap().is_same(&made));
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use cloakroom_core::keyring::{KeyId, KeyRing};
+use cloakroom_core::keyring::{KeyId, KeyRing, Schedule};
 use parking_lot::{Mutex, RwLock};
 use tokio::{
     runtime::Handle,
@@ -160,8 +160,18 @@ impl LiveRing {
     }
 
     pub(super) async fn replace(&self, expected: &KeyRing, ring: &KeyRing) -> Result<bool, Error> {
-        let is_kept = within(DEADLINE, "key ring's", self.shared.source.replace(expected, ring)).await?;
-        self.shared.read().await?;
+        let is_kept = {
+            let _reading = self.shared.reading.lock().await;
+            let is_kept = within(DEADLINE, "key ring's", self.shared.source.replace(expected, ring)).await?;
+            if is_kept {
+                // Known without another read, which could fail.
+                self.shared.take(ring.clone());
+            }
+            is_kept
+        };
+        if !is_kept {
+            self.shared.read().await?;
+        }
         Ok(is_kept)
     }
 
@@ -171,12 +181,32 @@ impl LiveRing {
     }
 }
 
+/// How often it is said that a ring can't be read.
+const TELL_PERIOD: Duration = Duration::from_secs(60);
+/// From then on it is an error: a key that was published meanwhile is about to be used by others.
+const TOO_LONG: Duration = Duration::from_secs(Schedule::PUBLISH_DELAY_DEFAULT.as_secs() / 2);
+
 async fn follow(weak: Weak<Shared>, period: Duration) {
+    let (mut read, mut told) = (Instant::now(), None::<Instant>);
     loop {
         sleep(period).await;
         let Some(shared) = weak.upgrade() else { return };
-        if let Err(error) = shared.read().await {
+        let Err(error) = shared.read().await else {
+            (read, told) = (Instant::now(), None);
+            continue;
+        };
+        if told.is_some_and(|told| told.elapsed() < TELL_PERIOD) {
+            continue;
+        }
+        told = Some(Instant::now());
+        if read.elapsed() < TOO_LONG {
             tracing::warn!(target: "cloakroom", "the key ring can't be read, so it stays as it was: {error}");
+        } else {
+            tracing::error!(
+                target: "cloakroom",
+                "the key ring couldn't be read for {} s: before long, other nodes use keys that this one doesn't have: {error}",
+                read.elapsed().as_secs()
+            );
         }
     }
 }
@@ -187,14 +217,20 @@ impl Shared {
         let began = Instant::now();
         self.unknown.lock().begin_read(began);
         let ring = within(DEADLINE, "key ring's", self.source.load()).await?;
+        let is_another = self.take(ring);
+        self.unknown.lock().end_read(began);
+        Ok(is_another)
+    }
+
+    /// Whether it is another than before.
+    fn take(&self, ring: KeyRing) -> bool {
         let is_another = !ring.is_same(&self.ring.read());
         if is_another {
             tracing::info!(target: "cloakroom", "the key ring has changed: {ring:?}");
             *self.ring.write() = Arc::new(ring);
             self.edition.fetch_add(1, Ordering::Release);
         }
-        self.unknown.lock().end_read(began);
-        Ok(is_another)
+        is_another
     }
 }
 
@@ -242,7 +278,7 @@ impl RingSource for Fixed {
 mod tests {
     use super::*;
     use crate::keyring::fresh_key;
-    use cloakroom_core::{Timestamp, keyring::Schedule};
+    use cloakroom_core::Timestamp;
 
     /// A source that can fail, shared with the test.
     #[derive(Clone)]
@@ -278,6 +314,21 @@ mod tests {
 
     async fn let_pass(millis: u64) {
         tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+
+    /// Bug: a change that was kept was told as one that failed, and the node that made it went on with the old ring. Cause:
+    /// it read the ring again, and that failed. Mend: what was kept is known.
+    #[tokio::test]
+    async fn a_change_that_was_kept_is_no_failure() {
+        let kept = kept();
+        let ring = LiveRing::open(kept.clone()).await.unwrap();
+        let (id, material) = fresh_key(&crate::clock::OsEntropy).unwrap();
+        let mut next = KeyRing::clone(&ring.now());
+        next.publish(id, material, Timestamp::ZERO).unwrap();
+        kept.0.lock().1 = true;
+        assert!(ring.replace(&ring.now(), &next).await.unwrap());
+        assert!(ring.now().key(id).is_some());
+        assert_eq!(ring.edition(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,73 @@
+//! Of which states a key ring in a store came.
+
+use std::fmt;
+
+/// The states that a ring was in, each under the random number it was given when it was kept: the last is the one it is in.
+///
+/// It lies within the ring's seal, so who can write the store can't make one up: an earlier state lacks the later ones'
+/// numbers, and so does a ring that went another way from there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct History(Vec<u64>);
+
+/// Twenty rotations' changes. Who hasn't read the ring for longer has no valid cookie to lose, and is to be restarted.
+const STATES_MAX: usize = 64;
+
+const NAME: &str = "history";
+
+impl History {
+    /// With another state behind it.
+    pub(crate) fn followed_by(&self, state: u64) -> Self {
+        let mut states = self.0.clone();
+        if states.len() >= STATES_MAX {
+            states.remove(0);
+        }
+        // 0 stands for none.
+        states.push(state.max(1));
+        Self(states)
+    }
+
+    pub(crate) fn contains(&self, state: u64) -> bool {
+        self.0.contains(&state)
+    }
+
+    /// 0 if there was none.
+    pub(crate) fn last(&self) -> u64 {
+        self.0.last().copied().unwrap_or(0)
+    }
+
+    /// The history in a text's first line, and what follows it.
+    pub(crate) fn split(text: &str) -> Option<(Self, &str)> {
+        let (line, rest) = text.split_once('\n')?;
+        let states = line.strip_prefix(NAME)?.split_ascii_whitespace();
+        let states = states.map(|state| u64::from_str_radix(state, 16).ok().filter(|state| *state != 0));
+        let states = states.collect::<Option<Vec<_>>>()?;
+        (!states.is_empty() && states.len() <= STATES_MAX).then_some((Self(states), rest))
+    }
+}
+
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(NAME)?;
+        self.0.iter().try_for_each(|state| write!(f, " {state:016x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_is_read_as_it_was_written_and_keeps_the_latest() {
+        let mut history = History::default();
+        for state in 1..=100 {
+            history = history.followed_by(state << 40);
+            let text = format!("{history}\nkeys\n");
+            assert_eq!(History::split(&text), Some((history.clone(), "keys\n")));
+            assert_eq!(history.last(), state << 40);
+        }
+        assert!(history.contains(37 << 40) && !history.contains(36 << 40));
+        for wrong in ["", "keys\n", "history\n", "history 0\n", "history x\n", "history 1"] {
+            assert_eq!(History::split(wrong), None, "{wrong}");
+        }
+    }
+}
