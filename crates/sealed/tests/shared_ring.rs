@@ -216,15 +216,15 @@ async fn a_node_never_goes_back_to_an_earlier_state() {
 
 /// An outer ring of two keys. The newer one became the primary so long ago.
 fn outer_rings(ago: Duration) -> (KeyRing, KeyRing, KeyRing) {
-    let second = Duration::from_secs(1);
-    let start = Timestamp::from_millis(SystemClock.now().as_millis() - (ago + second).as_millis() as u64);
+    let (second, a_while) = (Duration::from_secs(1), Duration::from_secs(5));
+    let start = Timestamp::from_millis(SystemClock.now().as_millis() - (ago + a_while).as_millis() as u64);
     let (id, material) = fresh_key(&OsEntropy).unwrap();
     let old = KeyRing::new(id, material, start).unwrap();
     let (id, material) = fresh_key(&OsEntropy).unwrap();
     let mut published = old.clone();
     published.publish(id, material, start).unwrap();
     let mut promoted = published.clone();
-    promoted.promote(id, start + second, &Schedule::new(10 * HOUR, second, HOUR).unwrap()).unwrap();
+    promoted.promote(id, start + a_while, &Schedule::new(10 * HOUR, second, HOUR).unwrap()).unwrap();
     (old, published, promoted)
 }
 
@@ -234,7 +234,7 @@ fn outer_rings(ago: Duration) -> (KeyRing, KeyRing, KeyRing) {
 #[tokio::test]
 async fn the_ring_is_sealed_anew_when_the_outer_ring_was_rotated() {
     let store = FaultyStore::new(MemoryStore::new());
-    let (old, published, promoted) = outer_rings(Duration::from_secs(601));
+    let (old, published, promoted) = outer_rings(Duration::from_secs(610));
     let made = shared(&store, &old).create().await.unwrap();
     let before = stored(&store).await;
     shared(&store, &published).load().await.unwrap();
