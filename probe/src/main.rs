@@ -52,7 +52,7 @@ struct Arguments {
     deadline_ms: u64,
     /// Where the key ring of sealed sessions is: a file, or the URL of a store; made, with one key, where there is none
     #[arg(long, value_name = "FILE|URL")]
-    keys: Option<RingPlace>,
+    keys: Option<String>,
     /// The file of the ring that a key ring in a store is sealed under; made where there is none
     #[arg(long, value_name = "FILE", requires = "keys")]
     outer_keys: Option<PathBuf>,
@@ -135,7 +135,9 @@ impl Arguments {
         let policy = self.policy()?;
         policy.check()?;
         let mut url = StoreUrl::parse(&self.store)?;
-        if let Some(ring) = self.keys.clone() {
+        // Parsed here and not by clap, which would repeat a URL that is wrong, password and all.
+        if let Some(ring) = &self.keys {
+            let ring: RingPlace = ring.parse()?;
             let ring = match &self.outer_keys {
                 Some(outer) => {
                     let ring = ring.under(outer)?;

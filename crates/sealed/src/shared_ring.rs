@@ -161,8 +161,8 @@ impl SharedRing {
     ///
     /// # Errors
     /// As [`Store::diagnose`].
-    pub async fn diagnose(&self, now: Timestamp) -> Result<Vec<Finding>, Error> {
-        self.store.diagnose(now).await
+    pub async fn diagnose(&self) -> Result<Vec<Finding>, Error> {
+        self.store.diagnose(SystemClock.now()).await
     }
 
     async fn read(&self) -> Result<Kept, Error> {

@@ -4,24 +4,35 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use cloakroom::clock::{Clock as _, SystemClock};
+use cloakroom::keyring::RingSource as _;
 use cloakroom::store::{Finding, Severity};
-use cloakroom_stores::StoreUrl;
+use cloakroom_stores::{RingPlace, StoreUrl};
 
 use crate::run::Failure;
+use crate::settings::Settings;
 
 /// How long a store may take to open, and to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Connects, looks, and says in plain words what it found. A problem is a failure, so that scripts can tell.
-pub(crate) fn run(url: &StoreUrl) -> Result<(), Failure> {
+/// Connects, looks, and says in plain words what it found: of the store of this URL, or of that in the settings; and of the
+/// store that its key ring is in. A problem is a failure, so that scripts can tell.
+pub(crate) fn run(url: Option<&str>, settings: &Settings) -> Result<(), Failure> {
+    let (url, ring) = match url {
+        Some(url) => (StoreUrl::parse(url)?, None),
+        None => (settings.store.value.clone(), settings.keys_file()?),
+    };
+    let ring = match ring {
+        Some(ring) => Some(ring),
+        None => url.ring()?,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let findings = runtime.block_on(examine(url));
     let mut out = io::stdout().lock();
     writeln!(out, "{url}")?;
-    for finding in &findings {
-        writeln!(out, "{}", line(finding))?;
+    let mut worst = tell(&mut out, &runtime.block_on(examine(&url)))?;
+    if let Some(ring) = ring {
+        writeln!(out, "The key ring, {ring}")?;
+        worst = worst.max(tell(&mut out, &runtime.block_on(examine_ring(&ring)))?);
     }
-    let worst = findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Fine);
     let closing = match worst {
         Severity::Fine => "All is well.",
         Severity::Warning => "It works. What is marked with ! is weaker than it could be.",
@@ -34,6 +45,14 @@ pub(crate) fn run(url: &StoreUrl) -> Result<(), Failure> {
     }
 }
 
+/// Answers how bad the worst of them is.
+fn tell(out: &mut impl io::Write, findings: &[Finding]) -> io::Result<Severity> {
+    for finding in findings {
+        writeln!(out, "{}", line(finding))?;
+    }
+    Ok(findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Fine))
+}
+
 async fn examine(url: &StoreUrl) -> Vec<Finding> {
     let store = match tokio::time::timeout(PATIENCE, url.inspect()).await {
         Ok(Ok(store)) => store,
@@ -43,11 +62,7 @@ async fn examine(url: &StoreUrl) -> Vec<Finding> {
     let mut findings =
         vec![Finding::fine("connection", format!("a {} store is there, and open", store.kind()))];
     // Opening may have taken long, and the clock is compared with the engine's.
-    match tokio::time::timeout(PATIENCE, store.diagnose(SystemClock.now())).await {
-        Ok(Ok(found)) => findings.extend(found),
-        Ok(Err(error)) => findings.push(Finding::problem("diagnosis", reason(&error))),
-        Err(_) => findings.push(Finding::problem("diagnosis", silence())),
-    }
+    findings.extend(diagnosed(store.diagnose(SystemClock.now())).await);
     let can = |is_so: bool, what: &str| if is_so { what.to_owned() } else { format!("not: {what}") };
     let abilities = [
         can(store.revoke().is_some(), "log out everywhere"),
@@ -56,6 +71,31 @@ async fn examine(url: &StoreUrl) -> Vec<Finding> {
     findings.push(Finding::fine("abilities", abilities.join("; ")));
     let _ = tokio::time::timeout(PATIENCE, store.close()).await;
     findings
+}
+
+async fn examine_ring(place: &RingPlace) -> Vec<Finding> {
+    let looked_at = async {
+        let kept = place.inspect().await?;
+        let ring = kept.load().await?;
+        Ok::<_, cloakroom::Error>((kept, ring))
+    };
+    let (kept, ring) = match tokio::time::timeout(PATIENCE, looked_at).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => return vec![Finding::problem("ring", reason(&error))],
+        Err(_) => return vec![Finding::problem("ring", silence())],
+    };
+    let message = format!("it is there, and the key {} seals", ring.primary().id());
+    let mut findings = vec![Finding::fine("ring", message)];
+    findings.extend(diagnosed(kept.diagnose()).await);
+    findings
+}
+
+async fn diagnosed(diagnosis: impl Future<Output = Result<Vec<Finding>, cloakroom::Error>>) -> Vec<Finding> {
+    match tokio::time::timeout(PATIENCE, diagnosis).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => vec![Finding::problem("diagnosis", reason(&error))],
+        Err(_) => vec![Finding::problem("diagnosis", silence())],
+    }
 }
 
 /// The error and what it came from: an operator needs both.
@@ -88,9 +128,9 @@ mod tests {
 
     #[test]
     fn a_store_that_is_well_is_a_success_and_one_that_isnt_there_a_failure() {
-        run(&StoreUrl::parse("memory:").unwrap()).unwrap();
-        let missing = StoreUrl::parse("sqlite:/no/such/folder/sessions.db").unwrap();
-        assert!(matches!(run(&missing), Err(Failure::Doctor)));
+        let settings = Settings::load(crate::settings::Flags::default(), &[]).unwrap();
+        run(Some("memory:"), &settings).unwrap();
+        assert!(matches!(run(Some("sqlite:/no/such/folder/sessions.db"), &settings), Err(Failure::Doctor)));
     }
 
     #[tokio::test]

@@ -33,11 +33,8 @@ fn main() -> ExitCode {
     let ended = match command {
         Command::CheckConfig => write!(io::stdout(), "{settings}").map_err(run::Failure::from),
         Command::Keys(request) => keys::run(&request, &settings),
-        // The steps follow each other: who pipes them into a client runs all that are there.
-        Command::Migrations(steps) => {
-            writeln!(io::stdout(), "{}", steps.join("\n")).map_err(run::Failure::from)
-        }
-        Command::Doctor(url) => doctor::run(url.as_ref().unwrap_or(&settings.store.value)),
+        Command::Migrations(url) => print_migrations(&url),
+        Command::Doctor(url) => doctor::run(url.as_deref(), &settings),
         Command::Serve => run::run(&settings, rules),
     };
     match ended {
@@ -46,6 +43,14 @@ fn main() -> ExitCode {
             eprintln!("cloakroom: {failure}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The steps follow each other: who pipes them into a client runs all that are there.
+fn print_migrations(url: &str) -> Result<(), run::Failure> {
+    match cloakroom_stores::migrations(url)? {
+        [] => Err(cloakroom::Error::invalid("that kind of store has no tables to make by hand").into()),
+        steps => Ok(writeln!(io::stdout(), "{}", steps.join("\n"))?),
     }
 }
 

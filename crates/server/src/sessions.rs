@@ -7,7 +7,7 @@ use cloakroom::keyring::{LiveRing, Schedule};
 use cloakroom::{Lifetime, Policy, Sessions};
 
 use crate::keys;
-use crate::settings::{self, Fault, Faults, Key, Problem, Setting, Settings, Transport};
+use crate::settings::{self, Fault, Faults, Key, LIFETIME_MAX_S, Problem, Setting, Settings, Transport};
 
 /// Rules that were found to hold together.
 #[derive(Debug)]
@@ -69,8 +69,7 @@ async fn ring(
     is_carried: bool,
     schedule: Option<Schedule>,
 ) -> Result<Option<LiveRing>, cloakroom::Error> {
-    let keys = settings.keys().map_err(|fault| cloakroom::Error::invalid(Faults(vec![fault]).to_string()))?;
-    let Some(place) = keys else {
+    let Some(place) = settings.keys_file()? else {
         let is_given = std::env::var_os(keys::VARIABLE).is_some() && !is_carried;
         return if is_given { LiveRing::from_environment(keys::VARIABLE).map(Some) } else { Ok(None) };
     };
@@ -84,9 +83,11 @@ async fn ring(
 
 fn schedule(settings: &Settings, lifetime: Duration) -> Result<Option<Schedule>, Faults> {
     let days = &settings.keys_rotate_days;
-    if days.value == 0 || settings.keys_file.value.is_none() {
-        return Ok(None);
-    }
+    let ring = settings.keys_file.value.as_ref().filter(|_| days.value != 0);
+    let Some(ring) = ring else { return Ok(None) };
+    // What others let live that share the ring isn't known here.
+    let longest = Duration::from_secs(LIFETIME_MAX_S);
+    let lifetime = if ring.is_shared() { longest } else { lifetime };
     let every = Duration::from_secs(days.value * 24 * 60 * 60);
     let schedule = Schedule::new(every, Schedule::PUBLISH_DELAY_DEFAULT, lifetime);
     schedule.map(Some).map_err(|error| fault(&settings::KEYS_ROTATE_DAYS, days, error))

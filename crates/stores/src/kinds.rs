@@ -137,7 +137,12 @@ pub(crate) const SQLITE: Driver = Driver {
         _ => Ok(()),
     },
     open: open_sqlite,
-    inspect: open_sqlite,
+    inspect: |url| match url.split_once(':').map_or("", |(_, path)| path) {
+        path if std::path::Path::new(path).exists() => open_sqlite(url),
+        path => Answer::ready(Err(Error::invalid(format!(
+            "there is no session file at {path}: who opens it for sessions makes it"
+        )))),
+    },
     ring: NO_RING,
     migrations: NO_MIGRATIONS,
 };

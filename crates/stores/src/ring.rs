@@ -8,8 +8,8 @@ use std::{
 
 use cloakroom::{
     Error,
-    keyring::{KeyRing, LiveRing, RingFile, RingSource},
-    store::Answer,
+    keyring::{KeyId, KeyRing, LiveRing, RingFile, RingSource},
+    store::{Answer, Finding},
 };
 
 use crate::{StoreUrl, kinds};
@@ -17,7 +17,8 @@ use crate::{StoreUrl, kinds};
 /// Holds the ring where no other place is named; or the outer ring, where the ring is in a store.
 pub(crate) const VARIABLE: &str = "CLOAKROOM_KEYS";
 
-/// Where a key ring is kept: the path of a file, or the URL of a store, which may end in `#` and the ring's name.
+/// Where a key ring is kept: the path of a file, or the URL of a store, which may end in `#` and the ring's name: up to 64
+/// letters, digits, dots, dashes and underscores.
 ///
 /// In a store it is sealed under an *outer* ring: the one in the file [given](RingPlace::under), or in the environment
 /// variable `CLOAKROOM_KEYS`. Shown, it is as a [`StoreUrl`] is: without what is secret.
@@ -52,15 +53,21 @@ impl RingPlace {
     /// The same, sealed under the ring in this file, if it is in a store.
     ///
     /// # Errors
-    /// [`Error::is_invalid`] if the ring is in a file, which nothing seals.
+    /// [`Error::is_invalid`] if the ring is in a file, which nothing seals, or what is given is a URL.
     pub fn under(mut self, outer: impl Into<PathBuf>) -> Result<Self, Error> {
+        let outer = outer.into();
         if !self.is_shared() {
             return Err(Error::invalid(
                 "an outer ring seals a ring that is kept in a store, and this one is in a file: leave it out, or name a \
                  store's URL",
             ));
         }
-        self.outer = Some(outer.into());
+        if outer.to_str().is_some_and(is_url) {
+            return Err(Error::invalid(
+                "an outer ring is in a file of the node's own: give its path, and no URL",
+            ));
+        }
+        self.outer = Some(outer);
         Ok(self)
     }
 
@@ -85,12 +92,23 @@ impl RingPlace {
         self.open_or_inspect(false).await
     }
 
-    /// The same for who only looks: no tables are made.
+    /// The same for who only looks: neither a file nor tables are made, and the ring isn't sealed anew.
     ///
     /// # Errors
     /// As [`RingPlace::open`].
     pub async fn inspect(&self) -> Result<KeptRing, Error> {
         self.open_or_inspect(true).await
+    }
+
+    /// Whether there is a ring, or what may be one. Nothing is made.
+    ///
+    /// # Errors
+    /// As [`RingPlace::open`].
+    pub async fn exists(&self) -> Result<bool, Error> {
+        match &self.place {
+            Place::Store { url, .. } if url.is_missing_file() => self.outer_ring().await.map(|_| false),
+            Place::File(_) | Place::Store { .. } => self.inspect().await?.exists().await,
+        }
     }
 
     async fn open_or_inspect(&self, is_looking: bool) -> Result<KeptRing, Error> {
@@ -100,7 +118,7 @@ impl RingPlace {
                 // Before the store is opened: a mistake makes no table.
                 let outer = self.outer_ring().await?;
                 let store = if is_looking { url.inspect().await } else { url.open().await }?;
-                shared(store, outer, name.as_deref())
+                shared(store, outer, name.as_deref(), is_looking)
             }
         }
     }
@@ -137,9 +155,22 @@ impl RingPlace {
         match decoded(text) {
             Ok(url) if is_store(&url) => url.parse(),
             Err(error) if is_store(text) => Err(error),
-            Ok(_) | Err(_) => Ok(Self::file(text)),
+            Ok(_) | Err(_) => path(text),
         }
     }
+}
+
+/// The ring in the file of this path.
+fn path(text: &str) -> Result<RingPlace, Error> {
+    let is_encoded_url = || decoded(text).is_ok_and(|text| is_url(&text));
+    if is_url(text) || is_encoded_url() {
+        // It isn't repeated, and a path would be: behind a mistyped scheme there may be a password.
+        return Err(Error::invalid(
+            "that is neither the path of a file nor the URL of a store of a kind that is known: check how the URL begins, or \
+             write `./` before a path",
+        ));
+    }
+    Ok(RingPlace::file(text))
 }
 
 /// A path as an option of a URL, which isn't encoded.
@@ -159,15 +190,17 @@ impl FromStr for RingPlace {
     /// The path of a file, or a store's URL.
     ///
     /// # Errors
-    /// [`Error::is_invalid`] for a store that can't hold a ring, or isn't compiled in; the message never repeats the URL.
+    /// [`Error::is_invalid`] for a store that can't hold a ring, or isn't known or compiled in, and for what can't be a ring's
+    /// name; the message never repeats the URL.
     fn from_str(text: &str) -> Result<Self, Error> {
         if !is_store(text) {
-            return Ok(Self::file(text));
+            return path(text);
         }
         let (url, name) = text.split_once('#').map_or((text, None), |(url, name)| (url, Some(name)));
-        if name == Some("") {
+        if name.is_some_and(|name| !is_name(name)) {
             return Err(Error::invalid(
-                "the name of a key ring follows the `#`: write it, or leave out the `#`",
+                "what follows the `#` of a store's URL is a key ring's name, of 1 to 64 letters, digits, dots, dashes and \
+                 underscores: write that, or leave out the `#`; the path of an SQLite file with a key ring has none",
             ));
         }
         match url.split_once(':').map_or("", |(scheme, _)| scheme) {
@@ -225,11 +258,32 @@ impl KeptRing {
         }
     }
 
-    /// Whether there is a ring, or what may be one.
+    /// The key of the outer ring that the ring is sealed under, if it is in a store. Until that is another, the key is
+    /// needed.
+    ///
+    /// # Errors
+    /// As [`RingSource::load`].
+    pub async fn sealed_under(&self) -> Result<Option<KeyId>, Error> {
+        match &self.0 {
+            Kept::File(_) => Ok(None),
+            #[cfg(feature = "sealed")]
+            Kept::Store(shared) => shared.sealed_under().await.map(Some),
+        }
+    }
+
+    /// What is wrong, or could go wrong, with the store that the ring is in; nothing, if it is in a file.
     ///
     /// # Errors
     /// What the store answers.
-    pub async fn exists(&self) -> Result<bool, Error> {
+    pub async fn diagnose(&self) -> Result<Vec<Finding>, Error> {
+        match &self.0 {
+            Kept::File(_) => Ok(Vec::new()),
+            #[cfg(feature = "sealed")]
+            Kept::Store(shared) => shared.diagnose().await,
+        }
+    }
+
+    async fn exists(&self) -> Result<bool, Error> {
         match &self.0 {
             Kept::File(file) => Ok(file.path().exists()),
             #[cfg(feature = "sealed")]
@@ -261,16 +315,25 @@ fn shared(
     store: Box<dyn cloakroom::store::Store>,
     outer: LiveRing,
     name: Option<&str>,
+    is_looking: bool,
 ) -> Result<KeptRing, Error> {
-    let shared = cloakroom_sealed::SharedRing::new(store, outer)?;
-    Ok(KeptRing(Kept::Store(match name {
-        Some(name) => shared.named(name),
-        None => shared,
-    })))
+    let mut shared = cloakroom_sealed::SharedRing::new(store, outer)?;
+    if let Some(name) = name {
+        shared = shared.named(name);
+    }
+    if is_looking {
+        shared = shared.read_only();
+    }
+    Ok(KeptRing(Kept::Store(shared)))
 }
 
 #[cfg(not(feature = "sealed"))]
-fn shared(_: Box<dyn cloakroom::store::Store>, _: LiveRing, _: Option<&str>) -> Result<KeptRing, Error> {
+fn shared(
+    _: Box<dyn cloakroom::store::Store>,
+    _: LiveRing,
+    _: Option<&str>,
+    _: bool,
+) -> Result<KeptRing, Error> {
     Err(Error::invalid(
         "this program was built without key rings in a store: build it with `--features sealed`",
     ))
@@ -281,6 +344,16 @@ fn cannot_hold(kind: &str) -> Error {
         "the {kind} store can't hold the key ring: it may forget it, and every session with it; choose one that can list \
          a subject's sessions"
     ))
+}
+
+fn is_name(name: &str) -> bool {
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(is_fine)
+}
+
+/// Looks like a URL, of whatever kind. A path that does is written with `./` before it.
+fn is_url(text: &str) -> bool {
+    text.contains("://") && !text.starts_with(['.', '/'])
 }
 
 /// A path doesn't begin so; one that does is written with `./` before it.
@@ -318,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_ring_is_in_a_file_or_a_store_that_keeps_what_it_is_given() {
-        for path in ["keys", "/etc/a:b", "./sqlite:x", "C:\\keys", "abacus://u:secret@host"] {
+        for path in ["keys", "/etc/a:b", "./sqlite:x", "C:\\keys", "./abacus://x", "/a://b", "100%"] {
             assert!(!path.parse::<RingPlace>().unwrap().is_shared(), "{path}");
         }
         for url in
@@ -330,6 +403,47 @@ mod tests {
         let refused = "memcached://host".parse::<RingPlace>().unwrap_err().to_string();
         assert!(refused.contains("may forget it"), "{refused}");
         assert!(RingPlace::file("keys").under("outer").unwrap_err().to_string().contains("leave it out"));
+    }
+
+    /// Bug: a mistyped scheme made a store's URL the path of a file, which messages and logs told, password and all. Cause: all
+    /// that begins unlike a store's URL was a path. Mend: what looks like a URL is none.
+    #[test]
+    fn a16_2_5_a_url_of_no_kind_is_refused_and_not_repeated() {
+        for text in [
+            "abacus://u:secret@host",
+            "postgre://u:secret@host/db",
+            "Redis://u:secret@host",
+            " redis://u:secret@host",
+            "postgre%3A%2F%2Fu:secret@host",
+        ] {
+            for error in [text.parse::<RingPlace>().unwrap_err(), RingPlace::of_option(text).unwrap_err()] {
+                assert!(error.is_invalid() && !error.to_string().contains("secret"), "{text}: {error}");
+                assert!(error.to_string().contains("`./`"), "{error}");
+            }
+        }
+    }
+
+    /// Bug: any text was a ring's name: of another file's path the rest, or too long, which the first seal found out. Mend:
+    /// names are short and plain.
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn a_rings_name_is_short_and_plain() {
+        let long = "n".repeat(65);
+        for name in ["", "a/b.db", "a b", "a#b", "\n", &long] {
+            let error = format!("sqlite:a#{name}").parse::<RingPlace>().unwrap_err();
+            assert!(error.to_string().contains("1 to 64"), "{error}");
+        }
+        for name in ["shop", "a.b-c_9", &long[1..]] {
+            assert!(format!("sqlite:a#{name}").parse::<RingPlace>().is_ok(), "{name}");
+        }
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn an_outer_ring_is_no_url() {
+        let ring: RingPlace = "sqlite:fleet.db".parse().unwrap();
+        let error = ring.under("postgres://u:secret@host").unwrap_err();
+        assert!(error.is_invalid() && !error.to_string().contains("secret"), "{error}");
     }
 
     #[cfg(feature = "sqlite")]

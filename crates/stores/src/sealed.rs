@@ -15,6 +15,9 @@ use crate::{RingPlace, StoreUrl, ring::VARIABLE};
 /// How often a ring is looked at, unless it is said: well under the time for which a key is published before it is used.
 const FOLLOW_PERIOD: Duration = Duration::from_secs(5);
 
+/// A sixth of the time for which a key is published before it is used.
+const FOLLOW_PERIOD_MAX_S: u64 = Schedule::PUBLISH_DELAY_DEFAULT.as_secs() / 6;
+
 /// A key that retired is kept for as long: browsers keep no cookie longer (RFC 6265bis, section 5.5).
 const LIFETIME_MAX: Duration = Duration::from_secs(400 * DAY_S);
 const DAY_S: u64 = 86_400;
@@ -168,9 +171,13 @@ fn count(text: &str) -> Result<usize, Error> {
 }
 
 fn seconds(text: &str) -> Result<Duration, Error> {
-    let seconds = text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds));
-    let wrong =
-        || Error::invalid("`follow_s`, how often a key ring is looked at, lies between 1 and 86400 seconds");
+    let seconds = text.parse().ok().filter(|seconds| (1..=FOLLOW_PERIOD_MAX_S).contains(seconds));
+    let wrong = || {
+        Error::invalid(
+            "`follow_s`, how often a key ring is looked at, lies between 1 and 600 seconds: a key is used an hour after it was \
+             published, and one that was given away is honoured for as long",
+        )
+    };
     seconds.map(Duration::from_secs).ok_or_else(wrong)
 }
 
@@ -188,6 +195,8 @@ mod tests {
             "sealed:?keys=a&keys=b&revocations=none",
             "sealed:?x=y&revocations=none",
             "sealed:?follow_s=0&revocations=none",
+            "sealed:?follow_s=601&revocations=none",
+            "sealed:?keys=postgre://u&revocations=none",
             "sealed:?keys=k&rotate_days=1&revocations=none",
             "sealed:?rotate_days=30&revocations=none",
             "sealed:?cookies=5&revocations=none",
@@ -223,5 +232,15 @@ mod tests {
         let options = Options::parse("sealed:?cookies=2&compressed=true&revocations=none").unwrap();
         assert_eq!((options.cookies_max, options.is_compressed), (2, true));
         assert!(options.revocations.is_none());
+    }
+
+    /// Bug: a ring that was looked at once a day was taken for one that is followed, and a key is used an hour after it was
+    /// published. Mend: ten minutes are the most.
+    #[test]
+    fn a_ring_is_looked_at_before_its_keys_are_used() {
+        let refused = check("sealed:?keys=k&follow_s=86400&revocations=none").unwrap_err();
+        assert!(refused.to_string().contains("between 1 and 600"), "{refused}");
+        let followed = Options::parse("sealed:?keys=k&follow_s=600&revocations=none").unwrap();
+        assert_eq!(followed.follow_period * 6, Schedule::PUBLISH_DELAY_DEFAULT);
     }
 }

@@ -71,6 +71,17 @@ impl StoreUrl {
         (self.driver.ring)(&self.whole)
     }
 
+    /// Whether it is of sealed sessions, which are in their cookies.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.whole.starts_with("sealed:")
+    }
+
+    /// Whether it is the URL of a file that isn't there.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        self.whole.strip_prefix("sqlite:").is_some_and(|path| !std::path::Path::new(path).exists())
+    }
+
     /// With what is secret in it.
     pub(crate) fn whole(&self) -> &str {
         &self.whole
@@ -84,7 +95,7 @@ impl StoreUrl {
         (self.driver.open)(&self.whole).await
     }
 
-    /// Opens the store for a diagnosis: tables that aren't there aren't made.
+    /// Opens the store for a diagnosis: neither a file nor tables are made that aren't there.
     ///
     /// # Errors
     /// As [`StoreUrl::open`].

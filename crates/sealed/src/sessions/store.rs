@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use cloakroom::{
     Error, Record, SessionId, Subject, Timestamp, Version,
     carrier::Carrier,
-    store::{Answer, EndReason, Loaded, Revocation, Revoke, Store, Swept, Tombstone, Written},
+    store::{Answer, EndReason, Finding, Loaded, Revocation, Revoke, Store, Swept, Tombstone, Written},
 };
 
 use super::SealedSessions;
@@ -59,6 +59,15 @@ impl Store for SealedSessions {
 
     fn carrier(&self) -> Option<&dyn Carrier> {
         Some(self)
+    }
+
+    /// Of the list's store: the sessions themselves are nowhere.
+    fn diagnose(&self, now: Timestamp) -> Answer<'_, Vec<Finding>> {
+        let Some(node) = &self.node else {
+            let message = "there is no list: a copy of a cookie stays good after a logout, until it expires";
+            return Answer::ready(Ok(vec![Finding::warning("revocations", message)]));
+        };
+        node.store().diagnose(now)
     }
 
     fn close(&self) -> Answer<'_, ()> {

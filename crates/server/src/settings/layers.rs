@@ -40,6 +40,13 @@ pub(crate) struct Setting<T> {
     pub(crate) origin: Origin,
 }
 
+impl<T> Setting<T> {
+    /// Whether nobody said it.
+    pub(crate) fn is_default(&self) -> bool {
+        self.origin == Origin::Default
+    }
+}
+
 /// What was given on the command line.
 #[derive(Debug, Default)]
 pub(crate) struct Flags {

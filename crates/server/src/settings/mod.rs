@@ -25,7 +25,7 @@ pub(crate) use value::PublicUrl;
 use layers::{Layers, Raw};
 
 /// Browsers keep a cookie for 400 days at most (RFC 6265bis, section 5.5), so no session can live longer.
-const LIFETIME_MAX_S: u64 = 400 * 24 * 60 * 60;
+pub(crate) const LIFETIME_MAX_S: u64 = 400 * 24 * 60 * 60;
 const DEADLINE_MAX_MS: u64 = 30_000;
 const GRACE_MAX_S: u64 = 3_600;
 const ROTATE_DAYS_MAX: u64 = 400;
@@ -120,6 +120,8 @@ impl Settings {
             self.rotation_contradiction(),
             self.transport_contradiction(),
             self.keys().err(),
+            self.keys_contradiction(),
+            self.rotate_days_contradiction(),
         ]
         .into_iter()
         .flatten()
@@ -139,6 +141,31 @@ impl Settings {
                 Err(Fault::new(self.keys_outer_file.origin.clone(), &key::KEYS_OUTER_FILE, problem))
             }
         }
+    }
+
+    /// The same for who comes after the settings were checked.
+    pub(crate) fn keys_file(&self) -> Result<Option<RingPlace>, cloakroom::Error> {
+        self.keys().map_err(|fault| cloakroom::Error::invalid(Faults(vec![fault]).to_string()))
+    }
+
+    fn keys_contradiction(&self) -> Option<Fault> {
+        if self.keys_file.value.is_none() || !self.store.value.is_sealed() {
+            return None;
+        }
+        let what = "is the key ring of stored sessions, and these are sealed into their cookies";
+        let problem =
+            Problem::new(what, "Name the ring in the store's URL, with `keys=`, and leave this out.");
+        Some(Fault::new(self.keys_file.origin.clone(), &key::KEYS_FILE, problem))
+    }
+
+    fn rotate_days_contradiction(&self) -> Option<Fault> {
+        let days = &self.keys_rotate_days;
+        if days.is_default() || self.keys_file.value.is_some() {
+            return None;
+        }
+        let mend = "Leave it out, or name the ring in keys.file; for sealed sessions, write `rotate_days=` into the store's URL.";
+        let problem = Problem::new("says nothing without keys.file", mend);
+        Some(Fault::new(days.origin.clone(), &key::KEYS_ROTATE_DAYS, problem))
     }
 
     fn idle_contradiction(&self) -> Option<Fault> {
@@ -228,7 +255,9 @@ impl fmt::Display for Settings {
         line(&key::KEYS_FILE, keys_file.value.as_ref().and_then(|ring| quoted(ring)), &keys_file.origin)?;
         let outer = keys_outer_file.value.as_ref().and_then(|path| quoted(&path.display()));
         line(&key::KEYS_OUTER_FILE, outer, &keys_outer_file.origin)?;
-        line(&key::KEYS_ROTATE_DAYS, number(keys_rotate_days.value), &keys_rotate_days.origin)?;
+        // It says nothing without a ring, and isn't to be set then.
+        let days = keys_file.value.as_ref().and_then(|_| number(keys_rotate_days.value));
+        line(&key::KEYS_ROTATE_DAYS, days, &keys_rotate_days.origin)?;
         let until = keys_accept_unkeyed_until.value.as_ref().and_then(|time| quoted(time));
         line(&key::KEYS_ACCEPT_UNKEYED_UNTIL, until, &keys_accept_unkeyed_until.origin)?;
         line(&key::LOG, quoted(&log.value), &log.origin)?;

@@ -181,3 +181,23 @@ fn what_check_config_prints_is_a_settings_file_that_gives_the_same() {
     };
     assert_eq!(values(&printed), values(&again.to_string()));
 }
+
+/// Bug: settings of keys were dropped in silence where they say nothing, among them "never rotate"; or refused by the
+/// library in words that name none of them, after the ring had been opened and a step taken. Mend: they are contradictions.
+#[cfg(feature = "sealed")]
+#[test]
+fn settings_of_keys_that_say_nothing_are_refused() {
+    let sealed = "store = \"sealed:?keys=k&revocations=none\"\n";
+    for file in ["[keys]\nrotate_days = 0\n", "[keys]\nrotate_days = 30\n"] {
+        for before in ["", sealed] {
+            let told = refusal(&format!("{before}{file}"), &[], &[]);
+            assert!(
+                told.contains("says nothing without keys.file") && told.contains("`rotate_days=`"),
+                "{told}"
+            );
+        }
+    }
+    let told = refusal(&format!("{sealed}[keys]\nfile = \"k\"\nrotate_days = 30\n"), &[], &[]);
+    assert!(told.contains("keys.file") && told.contains("`keys=`"), "{told}");
+    assert!(load("[keys]\nfile = \"k\"\nrotate_days = 0\n", &[], &[]).is_ok());
+}
