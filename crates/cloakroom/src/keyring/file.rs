@@ -2,13 +2,15 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
+    time::{Duration, Instant},
 };
 
 use cloakroom_core::keyring::KeyRing;
@@ -41,6 +43,10 @@ impl Clone for RingFile {
 /// More than any ring has. What is longer is some other file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
+/// How long a change waits for others': less than what waits for it, so that none that was given up is made later.
+const TURN_MAX: Duration = Duration::from_secs(5);
+const TURN_POLL_PERIOD: Duration = Duration::from_millis(20);
+
 impl RingFile {
     /// The ring at this path, which need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
@@ -57,11 +63,12 @@ impl RingFile {
     ///
     /// # Errors
     /// [`Error::is_invalid`] if there is a file already, or none can be made there; [`Error::is_entropy`] if there
-    /// are no random bytes.
+    /// are no random bytes; [`Error::is_unavailable`] if another program is changing the ring for longer than five
+    /// seconds.
     pub fn create(&self) -> Result<KeyRing, Error> {
         let (id, material) = fresh_key(&OsEntropy)?;
         let ring = KeyRing::new(id, material, SystemClock.now())?;
-        let _turn = self.lock()?;
+        let _turn = self.lock(Instant::now() + TURN_MAX)?;
         if self.path.exists() {
             return Err(Error::invalid(format!(
                 "{} exists: keys are never overwritten; rotate them, or name another file",
@@ -108,10 +115,14 @@ impl RingFile {
     /// it.
     ///
     /// # Errors
-    /// As [`RingFile::read`]; [`Error::is_unavailable`] if writing fails, or this user can't give the file to its owner:
-    /// the old ring is kept then.
+    /// As [`RingFile::read`]; [`Error::is_unavailable`] if writing fails, this user can't give the file to its owner, or
+    /// another program is changing the ring for longer than five seconds: the old ring is kept then.
     pub fn replace(&self, expected: &KeyRing, ring: &KeyRing) -> Result<bool, Error> {
-        let _turn = self.lock()?;
+        self.replace_until(Instant::now() + TURN_MAX, expected, ring)
+    }
+
+    fn replace_until(&self, latest: Instant, expected: &KeyRing, ring: &KeyRing) -> Result<bool, Error> {
+        let _turn = self.lock(latest)?;
         if !self.read()?.is_same(expected) {
             return Ok(false);
         }
@@ -181,25 +192,44 @@ impl RingFile {
         fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone())
     }
 
-    /// Waits for its turn to change the ring. The turn ends when the answer is dropped.
-    fn lock(&self) -> Result<File, Error> {
+    /// Waits for its turn to change the ring, which ends when the answer is dropped; or until then, and not for ever: the
+    /// change is dated, and whoever wanted it has given it up.
+    fn lock(&self, latest: Instant) -> Result<File, Error> {
         let lock = beside(&self.target(), ".lock");
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&lock).and_then(|file| file.lock().map(|()| file));
-        if let (Ok(file), Ok(ring)) = (&file, fs::metadata(self.target())) {
-            // So that the ring's owner can take his turn as well. Who can't do it took over a lock that he has.
-            let _ = keep_rights(file, &ring);
-        }
-        file.map_err(|error| {
+        let failed = |error| {
             Error::invalid(format!(
                 "the key ring {} can't be changed, for the lock file {} can't be had: {error}",
                 self.path.display(),
                 lock.display()
             ))
-        })
+        };
+        let file = options.open(&lock).map_err(failed)?;
+        loop {
+            let tried = file.try_lock();
+            match tried {
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+                // Even with the lock: this thread may have waited for its turn to run.
+                _ if Instant::now() >= latest => {
+                    let message = format!(
+                        "another program is changing the key ring {}, and takes long: see who holds {}",
+                        self.path.display(),
+                        lock.display()
+                    );
+                    return Err(Error::unavailable(message, "the lock wasn't free in time"));
+                }
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => thread::sleep(TURN_POLL_PERIOD),
+            }
+        }
+        if let Ok(ring) = fs::metadata(self.target()) {
+            // So that the ring's owner can take his turn as well. Who can't do it took over a lock that he has.
+            let _ = keep_rights(&file, &ring);
+        }
+        Ok(file)
     }
 }
 
@@ -220,7 +250,8 @@ impl RingSource for RingFile {
 
     fn replace(&self, expected: &KeyRing, ring: &KeyRing) -> Answer<'_, bool> {
         let (file, expected, ring) = (self.clone(), expected.clone(), ring.clone());
-        Answer::later(in_background(move || file.replace(&expected, &ring)))
+        let latest = Instant::now() + TURN_MAX;
+        Answer::later(in_background(move || file.replace_until(latest, &expected, &ring)))
     }
 }
 

@@ -134,3 +134,28 @@ fn a_link_stays_a_link() {
     assert!(fs::symlink_metadata(link.path()).unwrap().is_symlink());
     assert!(real.read().unwrap().is_same(&next));
 }
+
+/// Bug: a change that had been given up was made hours later, dated as of when it was wanted, so that a key became the
+/// primary as soon as it was published; and each try left a thread behind. Cause: a change waited for its turn for ever.
+/// Mend: it waits for less time than is waited for it, and isn't made afterwards.
+#[tokio::test]
+async fn a_change_whose_turn_doesnt_come_is_not_made() {
+    let folder = folder("held");
+    let file = RingFile::new(folder.0.join("keys"));
+    let start = file.create().unwrap();
+    let mut next = start.clone();
+    let (id, material) = fresh_key(&OsEntropy).unwrap();
+    next.publish(id, material, SystemClock.now()).unwrap();
+    let holder = File::open(folder.0.join("keys.lock")).unwrap();
+    holder.lock().unwrap();
+    let change = RingSource::replace(&file, &start, &next).await;
+    assert!(change.unwrap_err().is_unavailable());
+    holder.unlock().unwrap();
+    // Whoever waited would have it now.
+    assert!(file.replace(&start, &start).unwrap());
+    assert!(file.read().unwrap().is_same(&start));
+    // One whose time is over when its turn comes.
+    assert!(file.replace_until(Instant::now(), &start, &next).unwrap_err().is_unavailable());
+    assert!(file.read().unwrap().is_same(&start));
+    assert!(RingSource::replace(&file, &start, &next).await.unwrap());
+}
