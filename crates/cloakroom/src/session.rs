@@ -222,7 +222,8 @@ impl Session {
         Ok(())
     }
 
-    /// Gives this session timeouts of its own, counted from its start: "remember me", or a stricter one.
+    /// Gives this session timeouts of its own, counted from its start: "remember me", or a stricter one. To ask again for
+    /// those that it has changes nothing.
     ///
     /// # Errors
     /// [`Error::is_committed`]; [`Error::is_unavailable`] if the session is degraded.

@@ -291,7 +291,10 @@ fn keep(record: &Record, seat: Seat, intent: &Intent, at: &mut Circumstances<'_>
     };
     let is_promoted = seat.is_new();
     let is_rotated = seat != Seat::Previous && is_due(&next) && add_successor(&mut next, at)?;
-    let cookie = offer(&next, seat, intent, at);
+    // The same token again tells of other timeouts, and of nothing else: sent with each request, it would never be replaced.
+    let is_other_life = next.times.end != record.times.end || next.times.idle_s != record.times.idle_s;
+    let is_told = is_other_life || intent.lifetime.is_none() || next.authority.is_pending();
+    let cookie = offer(&next, seat, intent, at).filter(|_| is_told);
     if intent.lifetime.is_some() && cookie.is_some() && next.subject.is_some() && !next.authority.is_pending()
     {
         // The same token is sent again, and may be late: it isn't to be rotated out before it has arrived.

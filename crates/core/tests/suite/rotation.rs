@@ -116,8 +116,8 @@ fn cs_renew_a_secret_is_not_rotated_twice_within_a_grace() {
 fn cs_renew_a_token_sent_again_is_not_rotated_out_before_it_arrives() {
     let (mut world, owner) = logged_in();
     let remembered = Ask::lifetime(Lifetime::NIST_AAL1);
-    let unchanged = Ask::lifetime(Lifetime::NIST_AAL1);
-    for ask in [remembered, unchanged] {
+    let stricter = Ask::lifetime(Lifetime::NIST_AAL2);
+    for ask in [remembered, stricter] {
         world.wait(PERIOD - INSTANT);
         let resent = world.send(owner, ask);
         world.load(resent);
@@ -129,6 +129,31 @@ fn cs_renew_a_token_sent_again_is_not_rotated_out_before_it_arrives() {
         world.wait(INSTANT);
         rotate(&mut world, owner);
     }
+    assert_eq!(world.model.alarms, 0);
+}
+
+/// A "remember me" asks for the same timeouts with each request.
+///
+/// Bug: such a session was never rotated, by period or by hand, so that a stolen S0 worked to its end and raised no alarm.
+/// Cause: each of them sent S0 again, which starts the period anew. Mend: the same token is sent again only where the
+/// timeouts are others than before, or with its successor.
+#[test]
+fn cs_renew_the_same_timeouts_again_and_again_keep_no_rotation_away() {
+    let (mut world, owner) = logged_in();
+    let remembered = || Ask::lifetime(Lifetime::NIST_AAL1);
+    assert!(world.visit(owner, remembered()).token().is_some(), "the cookie lives longer now");
+    let s0 = text(world.jar(owner));
+    for _ in 0..PERIOD.as_secs() / 10 {
+        assert_eq!(text(world.jar(owner)), s0);
+        world.wait(Duration::from_secs(10));
+        world.visit(owner, remembered());
+    }
+    assert_ne!(text(world.jar(owner)), s0, "a period later");
+    world.visit(owner, remembered());
+    world.wait(GRACE);
+    let s1 = text(world.jar(owner));
+    world.visit(owner, Ask { rotates: true, ..remembered() });
+    assert_ne!(text(world.jar(owner)), s1, "by hand");
     assert_eq!(world.model.alarms, 0);
 }
 
