@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloakroom::{Detached, Key, MemoryStore, Sessions};
+use cloakroom::{Detached, Key, MemoryStore, Sessions, clock::ManualClock};
 use cloakroom_store_test::{Fault, FaultyStore, Op};
 
 use crate::browser::{Browser, subject};
@@ -121,4 +121,29 @@ async fn a_commit_of_nothing_tells_whether_the_session_lives() {
     assert_eq!(setting.detached.subject(), None);
     setting.detached.insert(COUNT, &1).unwrap();
     assert!(setting.detached.commit().await.unwrap_err().is_lost());
+}
+
+/// Bug: a loop that stops when its session is lost went on for ever. Cause: once nothing was left in the store of a session
+/// that had ended, the handle was taken for one that never had a session. Mend: whoever held one holds one that ended.
+#[tokio::test]
+async fn an_ended_session_stays_ended_when_nothing_is_left_of_it() {
+    let clock = ManualClock::default();
+    let sessions = Sessions::builder(MemoryStore::new()).clock(clock.clone()).build().unwrap();
+    let mut browser = Browser::default();
+    browser.login(&sessions, "ada").await;
+    let (exchange, session) = browser.request(&sessions).await;
+    let detached = session.detach();
+    exchange.commit().await.unwrap();
+    browser.visit(&sessions, |session| session.logout().unwrap()).await.unwrap();
+    clock.advance(Duration::from_secs(30 * 86_400));
+    sessions.sweep(1_000).await.unwrap();
+    for _ in 0..3 {
+        // The change is refused as it is made, or as it is committed.
+        let change = async {
+            detached.insert(COUNT, &1)?;
+            detached.commit().await
+        };
+        assert!(change.await.unwrap_err().is_lost());
+        let _ = detached.commit().await;
+    }
 }

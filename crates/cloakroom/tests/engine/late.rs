@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloakroom::{Key, MemoryStore, Sessions, clock::ManualClock};
-use cloakroom_store_test::{Fault, FaultyStore};
+use cloakroom_store_test::{Fault, FaultyStore, Op};
 
 use crate::browser::Browser;
 
@@ -35,6 +35,31 @@ async fn a_session_asked_for_after_the_commit_takes_no_changes() {
     let session = browser.load(&degraded).await.unwrap();
     assert!(session.subject().is_some() && !session.is_degraded());
     assert!(session.insert(NOTE, &1).unwrap_err().is_committed());
+}
+
+/// A middleware and a handler load one request's session at once; the store answers one of them in time.
+///
+/// Bug: the handler's change was answered 503, though the store could take it. Cause: whoever had no answer put a degraded
+/// session over the one that the other had opened. Mend: what was opened stays.
+#[tokio::test]
+async fn a_load_that_fails_takes_no_session_from_another_that_did_not() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let sessions = Sessions::builder(store.clone()).deadline(Duration::from_millis(50)).build().unwrap();
+    let mut browser = Browser::default();
+    browser.login(&sessions, "ada").await;
+    let (exchange, cookie) = (sessions.begin(), browser.cookie.clone().unwrap());
+    store.fail_next(Op::Load, Fault::HangBefore);
+    let late = exchange.session_or_degraded(std::iter::once(cookie.as_bytes()), None);
+    tokio::pin!(late);
+    tokio::select! {
+        biased;
+        _ = &mut late => panic!("the store hangs"),
+        () = store.until_hanging(1) => {}
+    }
+    browser.load(&exchange).await.unwrap().insert(NOTE, &1).unwrap();
+    assert!(!late.await.is_degraded());
+    exchange.commit().await.unwrap();
+    assert_eq!(browser.request(&sessions).await.1.get(NOTE).unwrap(), Some(1));
 }
 
 /// A session expires while a request that only reads is at work, and others read as anonymous.
