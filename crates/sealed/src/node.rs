@@ -187,8 +187,10 @@ impl Node {
 /// Notes revocations until the node is dropped. It owns what it notes: no caller can cancel what others wait for.
 async fn keep_noting(node: Weak<Node>, mut waiting: mpsc::Receiver<Waiting>) {
     let segment_entries = node.upgrade().map_or(1, |node| node.replica.log.segment_entries());
-    let mut batch = Vec::with_capacity(segment_entries);
-    while waiting.recv_many(&mut batch, segment_entries).await > 0 {
+    // A wish has two entries at most.
+    let batch_max = (segment_entries / 2).max(1);
+    let mut batch = Vec::with_capacity(batch_max);
+    while waiting.recv_many(&mut batch, batch_max).await > 0 {
         let Some(node) = node.upgrade() else { return };
         let late = |_| Error::unavailable("the revocation list's store doesn't answer", "it took too long");
         let result = timeout(NOTING_TIMEOUT, node.note(&batch)).await.map_err(late).flatten();

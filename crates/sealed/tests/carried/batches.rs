@@ -99,6 +99,37 @@ async fn no_record_of_the_list_grows_with_the_number_of_those_who_wait() {
     assert!(bytes_max < 24 * 1024, "{bytes_max}");
 }
 
+/// Bug: the same of logins that end the subject's others: a record was twice as long as it may be. Cause: as many wishes were
+/// noted at once as a segment holds entries, and such a login has two. Mend: half as many.
+#[tokio::test]
+async fn a_wish_for_two_entries_counts_for_two() {
+    let (store, fleet) = faulty();
+    let node = Arc::new(fleet.node().await);
+    let long = |number: usize| Subject::new(format!("{number:0>250}")).unwrap();
+    let mut browsers = vec![Browser::default(); 200];
+    for (number, browser) in browsers.iter_mut().enumerate() {
+        node.visit(browser, |session| session.login(long(number))).await.unwrap();
+    }
+    store.hold_next_replace();
+    let first = end(&node, SessionId::from_bytes([1; 16]));
+    store.until_hanging(1).await;
+    let logins =
+        browsers.iter_mut().enumerate().map(|(number, browser)| {
+            let node = Arc::clone(&node);
+            async move {
+                node.visit(browser, move |session| session.login_ending_others(long(number))).await.unwrap()
+            }
+        });
+    let released = async {
+        sleep(5 * A_MOMENT).await;
+        store.heal();
+    };
+    tokio::join!(futures_util::future::join_all(logins), released);
+    assert!(first.await.unwrap());
+    let bytes_max = store.largest_record();
+    assert!(bytes_max < 24 * 1024, "{bytes_max}");
+}
+
 #[tokio::test]
 async fn of_many_that_log_in_at_once_few_ask_the_list() {
     let (store, fleet) = faulty();
