@@ -145,9 +145,9 @@ impl SealedSessions {
     /// The longest absolute timeout that a session may be given; the policy's by default. Revocations of all of a
     /// subject's sessions are remembered for this long, and a retired key must be kept for it.
     ///
-    /// It can be raised at any time. When it is lowered, sessions that would live longer end that much earlier; while
-    /// some nodes still have the longer one, those honour a session for longer than a revocation by the others is
-    /// remembered.
+    /// Raise it on all nodes first, and only then let sessions live longer: what a node with the shorter one ends is
+    /// remembered for the shorter time, and a session that lives longer would be honoured again after it. Lower it in the
+    /// opposite order: sessions that would live longer than it end that much earlier.
     #[must_use]
     pub fn lifetime_max(mut self, lifetime_max: Duration) -> Self {
         self.lifetime_max = Some(lifetime_max);
