@@ -152,6 +152,7 @@ macro_rules! __cases {
             revocation::a7_4_5_a_session_authenticated_since_the_instant_stays,
             revocation::r_revive_earlier_instants_are_ignored,
             revocation::a7_4_5_a_login_under_way_at_the_instant_comes_too_late,
+            revocation::a_note_outlives_the_end_of_all_sessions,
             index_races::pages_list_each_lasting_session_exactly_once,
             index_races::pages_go_on_where_they_left_off_whatever_shifts,
             index_races::a7_4_2_no_login_slips_past_a_revocation,

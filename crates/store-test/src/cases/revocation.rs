@@ -10,8 +10,8 @@ use super::{
 use crate::{
     Harness,
     fixture::{
-        self, IDLE, MS, T0, before, changed, minutes, revocation, seconds, session, session_of, subject,
-        tombstone, version,
+        self, IDLE, MS, T0, before, changed, data, id, minutes, revocation, seconds, session, session_of,
+        subject, tombstone, version,
     },
     tested::{Seen, Tested},
 };
@@ -159,6 +159,33 @@ pub async fn a_revocation_is_remembered_for_a_day<H: Harness>(harness: H) {
     }
     assert_eq!(store.last_revocation(&subject("user"), T0 + day).await, None);
     assert_eq!(store.last_revocation(&subject("user"), T0 + day + seconds(1)).await, None);
+}
+
+/// What is kept beside sessions, such as a fleet's key ring, isn't one: it stays when all of them end, is nobody's, and is
+/// there for years.
+pub async fn a_note_outlives_the_end_of_all_sessions<H: Harness>(harness: H) {
+    let store = Tested::open(&harness).await;
+    let (day, year) = (minutes(24 * 60), minutes(365 * 24 * 60));
+    let note = cloakroom::carrier::note(id(1), version(), data(r#"{"ring":"sealed"}"#), T0, T0 + 10 * year);
+    assert_eq!(store.create(&note, T0).await, Written::Stored);
+    let session = session_of("a", 2, T0);
+    assert_eq!(store.create(&session, T0).await, Written::Stored);
+    let now = T0 + minutes(1);
+    store.end_started_before(now, now).await;
+    assert_eq!(store.end_subject(&subject("a"), revocation(now, None), now).await, []);
+    assert_eq!(store.load(session.id, now).await, Seen::Absent);
+    let later = now + 2 * day;
+    store.end_started_before(later, later).await;
+    for now in [now, later, T0 + year] {
+        let swept = store.sweep_all(now).await;
+        assert!(swept.iter().all(|(id, _)| *id != note.id), "{swept:?}");
+        assert_eq!(store.load(note.id, now).await, Seen::found(&note));
+    }
+    is_listed(&store, "a", &[], later).await;
+    let next = changed(&note);
+    assert_eq!(store.replace(&next, note.version, later).await, Written::Stored);
+    assert_eq!(store.create(&note, later).await, Written::Conflict);
+    assert_eq!(store.load(note.id, later).await, Seen::found(&next));
 }
 
 /// Everybody's sessions from before an instant end: to every operation they are gone. Those that started at the

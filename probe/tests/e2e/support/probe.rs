@@ -169,12 +169,6 @@ impl Probe {
         self.store == Store::Sealed
     }
 
-    /// What tells one session's tokens from another's: the characters that hold nothing but its id. Of a sealed session
-    /// nothing does, to who has no key.
-    pub(crate) fn id_part<'t>(&self, token: &'t str) -> &'t str {
-        if self.is_sealed() { token } else { &token[..21] }
-    }
-
     /// These targets, without those that need a list of sessions where there is none.
     pub(crate) fn targets<'t>(&self, targets: &[&'t str]) -> Vec<&'t str> {
         let is_there = |target: &&&str| !self.is_sealed() || !target.starts_with("/sessions");

@@ -20,6 +20,8 @@ pub(crate) struct Visitor {
 /// What `/get` answers.
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 pub(crate) struct View {
+    /// What tells one session from another: its public handle, whatever its cookies are.
+    pub(crate) id: Option<String>,
     pub(crate) subject: Option<String>,
     pub(crate) data: BTreeMap<String, serde_json::Value>,
     pub(crate) version: Option<String>,
@@ -105,6 +107,6 @@ impl View {
 
     /// Nobody's session: not logged in, and nothing stored.
     pub(crate) fn is_nobody(&self) -> bool {
-        self.subject.is_none() && self.data.is_empty() && self.version.is_none()
+        self.subject.is_none() && self.data.is_empty() && self.version.is_none() && self.id.is_none()
     }
 }
