@@ -111,3 +111,23 @@ fn fault<T>(key: &'static Key, setting: &Setting<T>, error: impl std::fmt::Displ
     let problem = Problem::new(format!("can't be used: {error}"), "Change it, or leave it out.");
     Faults(vec![Fault::new(setting.origin.clone(), key, problem)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lifetime_of(ring: &str) -> Duration {
+        let environment = [("CLOAKROOM_KEYS_FILE".to_owned(), ring.to_owned())];
+        let settings = Settings::load(settings::Flags::default(), &environment).unwrap();
+        Rules::of(&settings).unwrap().schedule.unwrap().lifetime_max()
+    }
+
+    /// Bug: of programs that share a ring, the one with the shortest timeouts removed keys that the others' sessions rested
+    /// on. Cause: it took its own for everybody's. Mend: a key of a ring in a store stays for as long as any session can
+    /// live.
+    #[test]
+    fn keys_of_a_shared_ring_are_kept_for_the_longest_that_any_session_lives() {
+        assert_eq!(lifetime_of("cloakroom.keys"), Duration::from_secs(24 * 60 * 60));
+        assert_eq!(lifetime_of("sqlite:fleet.db#shop"), Duration::from_secs(LIFETIME_MAX_S));
+    }
+}

@@ -103,6 +103,25 @@ fn an_engine_that_is_away_or_hangs_or_refuses_is_a_failure_that_says_so() {
     assert!(away.code == 1 && away.has("see whether it runs"), "{}", away.out);
 }
 
+/// Bug: all was found well with a server that throws away the key ring, or the list, when it is full. Cause: neither's store
+/// was looked at. Mend: both are.
+#[cfg(feature = "sealed")]
+#[test]
+fn a_store_that_may_lose_the_ring_or_the_list_is_told() {
+    let redis = Redis::start();
+    for (name, value) in [("maxmemory", "200mb"), ("maxmemory-policy", "volatile-lru")] {
+        redis.node().ask(&["CONFIG", "SET", name, value]);
+    }
+    let folder = Folder::new();
+    let run = |arguments: &[&str]| Told::from(folder.cloakroom(arguments).output().unwrap());
+    assert_eq!(run(&["keys", "new", "--ring", "outer.keys"]).code, 0);
+    let ring = redis.url().replace('%', "%25").replace('&', "%26");
+    let url = format!("sealed:?keys={ring}%23shop&outer=outer.keys&revocations={}", redis.url());
+    assert_eq!(run(&["keys", "new", "--ring", &url]).code, 0);
+    let told = run(&["doctor", &url]);
+    assert!(told.code == 1 && told.out.matches("\nX eviction policy: ").count() == 2, "{}", told.out);
+}
+
 /// A database whose tables aren't made is left as it is; what `cloakroom migrations` prints makes them, once.
 #[test]
 fn the_doctor_makes_no_tables_and_migrations_by_hand_do() {
