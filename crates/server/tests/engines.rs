@@ -108,7 +108,7 @@ fn an_engine_that_is_away_or_hangs_or_refuses_is_a_failure_that_says_so() {
 #[cfg(feature = "sealed")]
 #[test]
 fn a_store_that_may_lose_the_ring_or_the_list_is_told() {
-    let redis = Redis::start();
+    let mut redis = Redis::start();
     for (name, value) in [("maxmemory", "200mb"), ("maxmemory-policy", "volatile-lru")] {
         redis.node().ask(&["CONFIG", "SET", name, value]);
     }
