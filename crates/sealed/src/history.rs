@@ -21,25 +21,20 @@ impl History {
         if states.len() >= STATES_MAX {
             states.remove(0);
         }
-        // 0 stands for none.
-        states.push(state.max(1));
+        states.push(state);
         Self(states)
     }
 
-    pub(crate) fn contains(&self, state: u64) -> bool {
-        self.0.contains(&state)
-    }
-
-    /// 0 if there was none.
-    pub(crate) fn last(&self) -> u64 {
-        self.0.last().copied().unwrap_or(0)
+    /// Whether this came of that, by changes or by none.
+    pub(crate) fn came_of(&self, earlier: &Self) -> bool {
+        earlier.0.last().is_some_and(|state| self.0.contains(state))
     }
 
     /// The history in a text's first line, and what follows it.
     pub(crate) fn split(text: &str) -> Option<(Self, &str)> {
         let (line, rest) = text.split_once('\n')?;
         let states = line.strip_prefix(NAME)?.split_ascii_whitespace();
-        let states = states.map(|state| u64::from_str_radix(state, 16).ok().filter(|state| *state != 0));
+        let states = states.map(|state| u64::from_str_radix(state, 16).ok());
         let states = states.collect::<Option<Vec<_>>>()?;
         (!states.is_empty() && states.len() <= STATES_MAX).then_some((Self(states), rest))
     }
@@ -57,16 +52,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_comes_of_a_state_is_told_from_what_went_another_way() {
+        let first = History::default().followed_by(1);
+        let (second, other) = (first.followed_by(2), first.followed_by(3));
+        assert!(second.came_of(&first) && second.came_of(&second) && !first.came_of(&second));
+        assert!(!other.came_of(&second) && !other.followed_by(4).came_of(&second));
+        assert!(!first.came_of(&History::default()));
+    }
+
+    #[test]
     fn a_history_is_read_as_it_was_written_and_keeps_the_latest() {
         let mut history = History::default();
         for state in 1..=100 {
             history = history.followed_by(state << 40);
             let text = format!("{history}\nkeys\n");
             assert_eq!(History::split(&text), Some((history.clone(), "keys\n")));
-            assert_eq!(history.last(), state << 40);
+            assert_eq!(history.0.last(), Some(&(state << 40)));
         }
-        assert!(history.contains(37 << 40) && !history.contains(36 << 40));
-        for wrong in ["", "keys\n", "history\n", "history 0\n", "history x\n", "history 1"] {
+        assert_eq!((history.0.len(), history.0[0]), (STATES_MAX, 37 << 40));
+        for wrong in ["", "keys\n", "history\n", "history x\n", "history 1"] {
             assert_eq!(History::split(wrong), None, "{wrong}");
         }
     }

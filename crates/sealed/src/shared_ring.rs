@@ -1,20 +1,15 @@
 //! A key ring in a store that the fleet shares, sealed under a ring that each node is given.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use cloakroom::{
     Data, Error, Record, SessionId, Timestamp, Version, carrier,
     clock::{Clock, Entropy as _, OsEntropy, SystemClock},
-    keyring::{KeyId, KeyRing, LiveRing, RingSource, State, fresh_key},
+    keyring::{self, KeyId, KeyRing, LiveRing, RingSource, fresh_key},
     store::{Answer, Finding, Loaded, Store, Written},
 };
+use parking_lot::Mutex;
 
 use crate::{
     Sealer,
@@ -29,8 +24,9 @@ use crate::{
 /// holds a key that opens anything by itself. The outer ring changes rarely, and by hand; a while after that the first node
 /// that reads the ring seals it anew.
 ///
-/// Who can write the store can put the ring back to an earlier state, or another in its place. Whoever has read it takes
-/// only what came of that by changes: a key that was removed never opens again for it.
+/// Who can write the store can put the ring back to an earlier state, or another in its place; a store that fails over may
+/// lose a change. Whoever has read the ring takes only what came of that by changes, and puts it back where the store is
+/// behind: a key that was removed never opens again for it.
 ///
 /// ```
 /// # async fn example(outer: cloakroom::keyring::KeyRing) -> Result<(), cloakroom::Error> {
@@ -52,15 +48,20 @@ pub struct SharedRing {
     id: SessionId,
     /// What the seal is for, in the place of a cookie's name: one ring can't be put into another's place.
     seal_name: Box<str>,
-    /// The state that was read or kept last; 0 if there was none.
-    seen: AtomicU64,
+    /// What was read or kept last.
+    seen: Mutex<Option<Arc<State>>>,
     is_read_only: bool,
+}
+
+/// A ring, and what it came of.
+struct State {
+    ring: KeyRing,
+    history: History,
 }
 
 /// A ring as the store has it.
 struct Kept {
-    ring: KeyRing,
-    history: History,
+    state: Arc<State>,
     version: Version,
     sealed_under: KeyId,
 }
@@ -96,20 +97,29 @@ impl SharedRing {
             outer: outer.into(),
             id: ID,
             seal_name: NAME.into(),
-            seen: AtomicU64::new(0),
+            seen: Mutex::new(None),
             is_read_only: false,
         })
     }
 
-    /// Another ring in the same store, for another application.
-    #[must_use]
-    pub fn named(mut self, name: &str) -> Self {
+    /// Another ring in the same store, for another application. A name is 1 to 64 letters, digits, dots, dashes and
+    /// underscores.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] for what is no name.
+    pub fn named(mut self, name: &str) -> Result<Self, Error> {
+        let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if !(1..=64).contains(&name.len()) || !name.bytes().all(is_fine) {
+            return Err(Error::invalid(
+                "a key ring's name is 1 to 64 letters, digits, dots, dashes and underscores",
+            ));
+        }
         let mut id = [0; 16];
         let text = format!("cloakroom/key-ring/1/{name}");
         id.copy_from_slice(&digest(&SHA256, text.as_bytes()).as_ref()[..16]);
         self.id = SessionId::from_bytes(id);
         self.seal_name = format!("{NAME} {name}").into();
-        self
+        Ok(self)
     }
 
     /// The same for who only looks: reading the ring never seals it anew.
@@ -125,7 +135,7 @@ impl SharedRing {
     pub async fn create(&self) -> Result<KeyRing, Error> {
         match self.create_new().await? {
             Some(ring) => Ok(ring),
-            None => self.read().await.map(|kept| kept.ring),
+            None => self.read().await.map(|kept| kept.state.ring.clone()),
         }
     }
 
@@ -137,8 +147,9 @@ impl SharedRing {
         let now = SystemClock.now();
         let (id, material) = fresh_key(&OsEntropy)?;
         let (ring, history) = (KeyRing::new(id, material, now)?, History::default().followed_by(random()?));
-        let written = self.store.create(self.record(&ring, &history, now)?, now).await?;
-        Ok((written == Written::Stored).then_some(ring))
+        let state = State { ring, history };
+        let written = self.store.create(self.record(&state, now)?, now).await?;
+        Ok((written == Written::Stored).then_some(state.ring))
     }
 
     /// Whether the store holds a ring, be it one that this node's outer ring doesn't open.
@@ -166,6 +177,42 @@ impl SharedRing {
     }
 
     async fn read(&self) -> Result<Kept, Error> {
+        let mut kept = self.read_any().await?;
+        let seen = self.seen.lock().clone();
+        if let Some(seen) = seen.filter(|seen| !kept.state.history.came_of(&seen.history)) {
+            kept = self.put_back(&seen, kept).await?;
+        }
+        *self.seen.lock() = Some(Arc::clone(&kept.state));
+        Ok(kept)
+    }
+
+    /// The store has another ring than what came of the one that was seen last. If that is an earlier state, a change was lost
+    /// or taken back, and it is made again. Anything else is refused: who can write the store could otherwise bring back a key
+    /// that was given away and removed.
+    async fn put_back(&self, seen: &Arc<State>, there: Kept) -> Result<Kept, Error> {
+        let refused = || {
+            Error::corrupt(
+                "the store's key ring went back to an earlier state, or is another one, and this node goes on with the one \
+                 that it has: put the later one back, or stop all nodes and start them if that was meant",
+            )
+        };
+        if self.is_read_only || !seen.history.came_of(&there.state.history) {
+            return Err(refused());
+        }
+        let now = SystemClock.now();
+        let record = self.record(seen, now)?;
+        let version = record.version;
+        if self.store.replace(record, there.version, now).await? != Written::Stored {
+            return Err(refused());
+        }
+        tracing::warn!(
+            target: "cloakroom",
+            "the store's key ring had gone back to an earlier state: it is as this node knows it again"
+        );
+        Ok(Kept { state: Arc::clone(seen), version, sealed_under: self.outer.now().primary().id() })
+    }
+
+    async fn read_any(&self) -> Result<Kept, Error> {
         let Loaded::Found(record) = self.store.load(self.id, SystemClock.now()).await? else {
             return Err(Error::invalid(
                 "the store holds no key ring: make one, once for the whole fleet, with `cloakroom keys new` or \
@@ -190,33 +237,20 @@ impl SharedRing {
         })?;
         let text = str::from_utf8(&text).map_err(|_| damaged())?;
         let (history, ring) = History::split(text).ok_or_else(damaged)?;
-        self.follow_on(&history)?;
-        Ok(Kept { ring: KeyRing::parse(ring)?, history, version: record.version, sealed_under })
-    }
-
-    /// Takes what came of the state that was seen last, and nothing else: who can write the store could otherwise bring
-    /// back a key that was given away and removed.
-    fn follow_on(&self, history: &History) -> Result<(), Error> {
-        let seen = self.seen.load(Ordering::Acquire);
-        if seen != 0 && !history.contains(seen) {
-            return Err(Error::corrupt(
-                "the store's key ring went back to an earlier state, or is another one, and this node goes on with the one \
-                 that it has: put the later one back, or restart all nodes if that was meant",
-            ));
-        }
-        self.seen.store(history.last(), Ordering::Release);
-        Ok(())
+        let state = Arc::new(State { ring: KeyRing::parse(ring)?, history });
+        Ok(Kept { state, version: record.version, sealed_under })
     }
 
     async fn write(&self, expected: &KeyRing, ring: &KeyRing) -> Result<bool, Error> {
         let kept = self.read().await?;
-        if !kept.ring.is_same(expected) {
+        if !kept.state.ring.is_same(expected) {
             return Ok(false);
         }
-        let (now, history) = (SystemClock.now(), kept.history.followed_by(random()?));
-        let written = self.store.replace(self.record(ring, &history, now)?, kept.version, now).await?;
+        let (now, history) = (SystemClock.now(), kept.state.history.followed_by(random()?));
+        let state = Arc::new(State { ring: ring.clone(), history });
+        let written = self.store.replace(self.record(&state, now)?, kept.version, now).await?;
         if written == Written::Stored {
-            self.seen.store(history.last(), Ordering::Release);
+            *self.seen.lock() = Some(state);
         }
         Ok(written == Written::Stored)
     }
@@ -232,32 +266,32 @@ impl SharedRing {
                 "the key ring couldn't be sealed under the outer ring's new key: {error}"
             );
         }
-        Ok(kept.ring)
+        Ok(kept.state.ring.clone())
     }
 
     /// Whether the outer ring's primary took the place of the key that the ring is sealed under. A node whose copy of the
     /// outer ring is behind has that key as the pending one, and leaves the seal to the others.
     fn is_reseal_due(&self, sealed_under: KeyId) -> bool {
         let outer = self.outer.now();
-        let is_retiring = outer.key(sealed_under).is_some_and(|key| key.state() == State::Retiring);
+        let is_retiring = outer.key(sealed_under).is_some_and(|key| key.state() == keyring::State::Retiring);
         is_retiring && outer.primary().since() + RESEAL_AFTER <= SystemClock.now()
     }
 
     /// The same ring under the other key, unless somebody else changed it: then it is sealed anew.
     async fn reseal(&self, kept: &Kept) -> Result<(), Error> {
         let now = SystemClock.now();
-        let record = self.record(&kept.ring, &kept.history, now)?;
+        let record = self.record(&kept.state, now)?;
         if self.store.replace(record, kept.version, now).await? == Written::Stored {
             tracing::info!(target: "cloakroom", "the key ring is sealed under the outer ring's new key");
         }
         Ok(())
     }
 
-    fn record(&self, ring: &KeyRing, history: &History, now: Timestamp) -> Result<Arc<Record>, Error> {
+    fn record(&self, state: &State, now: Timestamp) -> Result<Arc<Record>, Error> {
         let (mut salt, mut write_id) = ([0; 24], [0; 8]);
         OsEntropy.fill(&mut salt)?;
         OsEntropy.fill(&mut write_id)?;
-        let text = format!("{history}\n{}", ring.expose());
+        let text = format!("{}\n{}", state.history, state.ring.expose());
         let sealed = self.sealer()?.seal(text.as_bytes(), &salt)?;
         let data = Data::from_json(&serde_json::json!({ "ring": sealed }).to_string())?;
         let version = Version::from_write_id(u64::from_le_bytes(write_id));

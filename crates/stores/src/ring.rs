@@ -319,7 +319,7 @@ fn shared(
 ) -> Result<KeptRing, Error> {
     let mut shared = cloakroom_sealed::SharedRing::new(store, outer)?;
     if let Some(name) = name {
-        shared = shared.named(name);
+        shared = shared.named(name)?;
     }
     if is_looking {
         shared = shared.read_only();

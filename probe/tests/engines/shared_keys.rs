@@ -127,8 +127,8 @@ fn a_rotation_refuses_no_valid_cookie(store: &str) {
         start.wait();
         match number {
             4 => {
+                let _lead = course.lead();
                 let changes = rotate_twice(&fleet, &course);
-                course.end();
                 let list = fleet.keys(&["list"]).unwrap();
                 assert!(changes.iter().all(|(old, _)| !list.contains(old)), "{list}");
                 for node in &nodes {
