@@ -208,7 +208,8 @@ fn time_to_refusal(list: &str) {
     let (mut honoured, mut plain): (Vec<_>, Vec<_>) = (0..TRIES)
         .map(|_| {
             let token = visitor.log_in("ada");
-            visitor.get("/logout").expect(200);
+            let reply = visitor.get("/logout");
+            assert_eq!(reply.status, 200, "{reply:?}: {}", first.log());
             let (begun, mut honoured) = (Instant::now(), Duration::ZERO);
             loop {
                 let asked = begun.elapsed();
