@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloakroom::{Detached, Key, MemoryStore, Sessions};
+use cloakroom::{Detached, Key, MemoryStore, Sessions, clock::ManualClock};
 use cloakroom_store_test::{Fault, FaultyStore, Op};
 
 use crate::browser::{Browser, subject};
@@ -121,4 +121,22 @@ async fn a_commit_of_nothing_tells_whether_the_session_lives() {
     assert_eq!(setting.detached.subject(), None);
     setting.detached.insert(COUNT, &1).unwrap();
     assert!(setting.detached.commit().await.unwrap_err().is_lost());
+}
+
+/// The bug: a handle that only asked from time to time, as a WebSocket's heartbeat does, let its session die of idleness.
+/// The cause: whether activity was to be noted was judged by the time of the commit before. The mend: by the time it is.
+#[tokio::test]
+async fn who_goes_on_asking_is_active() {
+    let clock = ManualClock::default();
+    let sessions = Sessions::builder(MemoryStore::new()).clock(clock.clone()).build().unwrap();
+    let mut browser = Browser::default();
+    browser.login(&sessions, "ada").await;
+    let (exchange, session) = browser.request(&sessions).await;
+    let detached = session.detach();
+    exchange.commit().await.unwrap();
+    for minute in (20..=120).step_by(20) {
+        clock.advance(Duration::from_secs(20 * 60));
+        detached.commit().await.unwrap();
+        assert_eq!(detached.subject(), Some(subject("ada")), "after {minute} minutes");
+    }
 }
