@@ -5,6 +5,7 @@ use std::hint::black_box;
 use cloakroom::{
     Exchange, Key, Sessions, Subject,
     clock::{Clock, SystemClock},
+    exchange::Finished,
 };
 use cloakroom_core::{Secret, SessionId, Token, cookie::CookiePolicy};
 use http::header;
@@ -120,7 +121,12 @@ impl Visitor {
             session.update(HITS, |hits| *hits += 1).expect("it is small");
         }
         if depth >= Depth::Commit {
-            black_box(exchange.commit().await.expect("memory stores"));
+            // As an adapter does.
+            drop(session);
+            match exchange.finish() {
+                Finished::Committing(commit) => drop(black_box(commit.await.expect("memory stores"))),
+                settled => drop(black_box(settled)),
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloakroom::Sessions;
+use cloakroom::{Sessions, exchange::Finished};
 use engines::{Engine, MariaDb, Postgres, Redis, Valkey};
 
 use crate::{
@@ -180,7 +180,11 @@ async fn sessions(url: &str) -> Read {
                 session.get(USER).expect("it is a text").is_some(),
                 "a read that finds nothing is no read"
             );
-            exchange.commit().await.expect("there is nothing to store");
+            // As an adapter does.
+            drop(session);
+            if let Finished::Committing(commit) = exchange.finish() {
+                commit.await.expect("the engine stores");
+            }
         })
     })
 }

@@ -34,7 +34,8 @@ pub trait Fetch: Send + Sync + 'static {
 ///
 /// A read still sees what was stored when it was called for, for a batch is sent after its last member joined. Alone it
 /// goes at once. Each can be dropped at any await and takes nobody along; of a batch that was sent and whose members have
-/// all gone, the call is dropped. Each runtime has its own batches, so that none waits for a runtime that is busy.
+/// all gone, the call is dropped. Each runtime has its own batches, so that none waits for the task of another; their number
+/// is bounded for all together.
 ///
 /// ```
 /// use std::sync::Arc;

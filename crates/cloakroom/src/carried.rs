@@ -37,7 +37,9 @@ impl Shared {
         let parts = cookie.parts(headers.iter().copied());
         let values = cookie.values(headers.iter().copied()).filter_map(|first| parts.join(first));
         let mut opened = self.open_values(carrier, values.map(Cow::Owned), user_agent)?;
-        opened.carried.get_or_insert_default().parts = parts.count();
+        if opened.carried.is_some() || parts.count() != 1 {
+            opened.carried.get_or_insert_default().parts = parts.count();
+        }
         Ok(opened)
     }
 

@@ -43,7 +43,9 @@ impl Clock for SystemClock {
 
         match clock_gettime(ClockId::CLOCK_REALTIME_COARSE) {
             Ok(tick) => match (u64::try_from(tick.tv_sec()), u64::try_from(tick.tv_nsec())) {
-                (Ok(s), Ok(ns)) => Timestamp::from_millis(s.saturating_mul(1000) + ns / 1_000_000),
+                (Ok(s), Ok(ns)) => {
+                    Timestamp::from_millis(s.saturating_mul(1000).saturating_add(ns / 1_000_000))
+                }
                 _ => self.now(),
             },
             Err(_) => self.now(),

@@ -30,7 +30,7 @@ pub use crate::outcome::{Commit, Outcome, SetCookie, SiteData};
 ///
 /// An adapter begins one as a request arrives ([`Sessions::begin`](crate::Sessions::begin)), has the session loaded
 /// when a handler asks for it ([`Exchange::session`]), and commits when the response's head is ready
-/// ([`Exchange::commit`]). If the handler never asks, all of this costs no store call.
+/// ([`Exchange::finish`]). If the handler never asks, all of this costs no store call.
 #[derive(Clone)]
 pub struct Exchange {
     pub(crate) shared: Arc<Shared>,
@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     /// Whether there is more to see than what was opened. Set under the lock, before anything is changed, and never
     /// taken back: whoever finds it unset sees the session as it was before a change.
     is_changed: AtomicBool,
+    /// A handler panicked: nothing is to be stored. Noted without the lock, which the panic may have come from under.
+    pub(crate) is_discarded: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -102,8 +104,6 @@ pub(crate) enum Phase {
     Open,
     /// Changes come too late.
     Committed,
-    /// A handler panicked: nothing is to be stored.
-    Discarded,
 }
 
 impl Exchange {
@@ -118,6 +118,7 @@ impl Exchange {
                 arrived,
                 opened: OnceLock::new(),
                 is_changed: AtomicBool::new(false),
+                is_discarded: AtomicBool::new(false),
                 state: Mutex::new(State { phase: Phase::Open, changes: None }),
             }),
         }
@@ -188,7 +189,8 @@ impl Exchange {
     pub fn finish(self) -> Finished {
         match Arc::try_unwrap(self.shared) {
             // The handler has let go of its session, as nearly always: nobody is to be locked out.
-            Ok(Shared { engine, arrived, opened, mut state, .. }) => match opened.get() {
+            Ok(Shared { engine, arrived, opened, mut state, is_discarded, .. }) => match opened.get() {
+                Some(_) if is_discarded.into_inner() => Finished::Unchanged,
                 Some(opened) => At { engine: &engine, arrived }.finish(opened, state.get_mut()),
                 None => Finished::Untouched,
             },
@@ -210,6 +212,7 @@ impl Shared {
     fn finish(&self) -> Finished {
         let state = &mut *self.state.lock();
         match self.opened.get() {
+            Some(_) if self.is_discarded.load(Ordering::Relaxed) => Finished::Unchanged,
             Some(opened) => self.at().finish(opened, state),
             // Whoever asks from here on finds that out under the lock.
             None => {
@@ -287,7 +290,8 @@ impl Changing<'_> {
     /// The request's session, if it may still be changed.
     pub(crate) fn checked(self) -> Result<Self, Error> {
         match (self.state.phase, &self.seen().opened.claim.standing) {
-            (Phase::Committed | Phase::Discarded, _) => Err(Error::committed()),
+            (Phase::Committed, _) => Err(Error::committed()),
+            _ if self.shared.is_discarded.load(Ordering::Relaxed) => Err(Error::committed()),
             (_, Standing::Degraded) => Err(Error::degraded()),
             _ => {
                 self.shared.is_changed.store(true, Ordering::Release);
@@ -304,7 +308,8 @@ impl Changing<'_> {
     /// As [`Exchange::finish`], but the session may be changed and committed again.
     pub(crate) fn commit(&mut self) -> Option<Commit> {
         let shared = self.shared;
-        shared.at().commit(shared.opened(), &mut self.state)
+        // Who goes on using the session is active now.
+        shared.at().commit(shared.opened(), &mut self.state, Some(shared.engine.now()))
     }
 
     pub(crate) fn intent(&mut self) -> &mut Intent {
@@ -416,9 +421,11 @@ impl At<'_> {
     fn finish(self, opened: &Opened, state: &mut State) -> Finished {
         match state.phase {
             Phase::Open => state.phase = Phase::Committed,
-            Phase::Committed | Phase::Discarded => return Finished::Unchanged,
+            Phase::Committed => return Finished::Unchanged,
         }
-        match self.commit(opened, state) {
+        // Who only read was active when the session was loaded. If nothing was due then, that is all: most requests need no
+        // more, and no look at the clock. Whatever is stored or sent is decided with the time as it is now.
+        match self.commit(opened, state, None) {
             Some(commit) => Finished::Committing(commit),
             None => Finished::Unchanged,
         }
@@ -427,13 +434,14 @@ impl At<'_> {
     /// Takes what is wanted along: what is wanted from here on is another commit's. `None` where everything stays as it
     /// is.
     #[inline]
-    fn commit(self, opened: &Opened, state: &mut State) -> Option<Commit> {
+    fn commit(self, opened: &Opened, state: &mut State, active: Option<Timestamp>) -> Option<Commit> {
         let Some(changes) = &mut state.changes else {
-            let is_settled = self.is_settled(opened, &NOTHING);
+            let is_settled = self.is_settled(opened, &NOTHING, active);
             return (!is_settled).then(|| self.commit_changes(opened, &mut self.nothing()));
         };
         let opened = changes.reopened.as_ref().unwrap_or(opened);
-        (!self.is_settled(opened, &changes.intent)).then(|| self.commit_changes(opened, &mut changes.intent))
+        (!self.is_settled(opened, &changes.intent, active))
+            .then(|| self.commit_changes(opened, &mut changes.intent))
     }
 
     fn nothing(self) -> Intent {
@@ -441,11 +449,9 @@ impl At<'_> {
     }
 
     #[inline]
-    fn is_settled(self, opened: &Opened, intent: &Intent) -> bool {
-        // Who only read was active when the session was loaded. If nothing was due then, that is all: most requests
-        // need no more, and no look at the clock. Whatever is stored or sent is decided with the time as it is now.
-        !opened.is_fading()
-            && is_settled(&opened.claim.standing, intent, &self.engine.policy, opened.loaded_at)
+    fn is_settled(self, opened: &Opened, intent: &Intent, active: Option<Timestamp>) -> bool {
+        let active = active.unwrap_or(opened.loaded_at);
+        !opened.is_fading() && is_settled(&opened.claim.standing, intent, &self.engine.policy, active)
     }
 
     fn commit_changes(self, opened: &Opened, intent: &mut Intent) -> Commit {

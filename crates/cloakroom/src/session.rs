@@ -1,6 +1,9 @@
 //! What a handler gets: the visitor's session.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
 
 use cloakroom_core::{
     Key, Lifetime, SessionId, Subject, Timestamp, delta::Delta, exchange::EndReason, lifetime::Times,
@@ -9,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Detached, Error, Exchange,
-    exchange::{Carried, Changing, Opened, Phase, Seen, Shared},
+    exchange::{Carried, Changing, Opened, Seen, Shared},
 };
 
 /// The visitor's session, loaded.
@@ -326,10 +329,7 @@ impl<'a> Seen<'a> {
 impl Drop for Session {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let mut changing = self.shared.lock();
-            if changing.state.phase == Phase::Open {
-                changing.state.phase = Phase::Discarded;
-            }
+            self.shared.is_discarded.store(true, Ordering::Relaxed);
         }
     }
 }

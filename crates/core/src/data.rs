@@ -116,9 +116,7 @@ pub(crate) fn encode<T: Serialize>(name: &str, value: &T) -> Result<Value, Error
 #[inline]
 pub(crate) fn decode<T: DeserializeOwned>(name: &str, value: &[u8]) -> Result<T, Error> {
     // Most values are short texts, which are read at a glance. Whatever doesn't want one is told so by the parser.
-    if let Some(text) = PlainText::of(value)
-        && let Ok(value) = T::deserialize(text)
-    {
+    if let Some(value) = PlainText::of(value).and_then(PlainText::read) {
         return Ok(value);
     }
     match serde_json::from_slice(value) {

@@ -1,15 +1,14 @@
 //! JSON strings without escapes, read without a parser.
 
+use std::cell::Cell;
+
 use serde::{
-    Deserializer,
+    Deserialize, Deserializer,
     de::{Visitor, value::BorrowedStrDeserializer, value::Error},
     forward_to_deserialize_any,
 };
 
 /// A JSON string that stands for itself: between its quotes is nothing that is written otherwise.
-///
-/// It deserialises as `serde_json` would have it, or fails: then the parser is to be asked, which may know better, and
-/// has the better messages.
 #[derive(Clone, Copy)]
 pub(crate) struct PlainText<'de>(&'de str);
 
@@ -25,10 +24,21 @@ impl<'de> PlainText<'de> {
         str::from_utf8(text).ok().map(Self)
     }
 
+    /// The value that the parser would read. `None` says nothing: then the parser is to be asked, which may know better, and
+    /// has the better messages.
     #[inline]
-    fn str(self) -> BorrowedStrDeserializer<'de, Error> {
-        BorrowedStrDeserializer::new(self.0)
+    pub(crate) fn read<T: Deserialize<'de>>(self) -> Option<T> {
+        let is_taken = Cell::new(false);
+        let value = T::deserialize(Reader { text: self.0, is_taken: &is_taken }).ok();
+        // A type that didn't get the text may have made up its mind without it.
+        value.filter(|_| is_taken.get())
     }
+}
+
+/// Gives a type the text, if that is how it looks at it.
+struct Reader<'de, 'a> {
+    text: &'de str,
+    is_taken: &'a Cell<bool>,
 }
 
 /// Whether one of eight bytes is a quote, a backslash or a control character.
@@ -55,12 +65,13 @@ macro_rules! left_to_the_parser {
     };
 }
 
-impl<'de> Deserializer<'de> for PlainText<'de> {
+impl<'de> Deserializer<'de> for Reader<'de, '_> {
     type Error = Error;
 
     #[inline]
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_borrowed_str(self.0)
+        self.is_taken.set(true);
+        visitor.visit_borrowed_str(self.text)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -73,7 +84,8 @@ impl<'de> Deserializer<'de> for PlainText<'de> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.str().deserialize_enum(name, variants, visitor)
+        self.is_taken.set(true);
+        BorrowedStrDeserializer::new(self.text).deserialize_enum(name, variants, visitor)
     }
 
     /// `serde_json` gives some names of its own a meaning.
@@ -132,7 +144,7 @@ mod tests {
     use super::*;
 
     fn plainly<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
-        T::deserialize(PlainText::of(json)?).ok()
+        PlainText::of(json)?.read()
     }
 
     /// What is read at a glance is what the parser reads, for as many kinds of types as look at a string.
@@ -155,6 +167,54 @@ mod tests {
     enum Either {
         Number(u32),
         Text(String),
+    }
+
+    /// As applications write it that read what older versions of theirs have stored.
+    struct Lenient<T>(Option<T>);
+
+    impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            Ok(Self(T::deserialize(deserializer).ok()))
+        }
+    }
+
+    /// Looks at nothing.
+    struct Blind;
+
+    impl<'de> Deserialize<'de> for Blind {
+        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Ok(Self)
+        }
+    }
+
+    /// The bug: a type that makes do without a value that it can't read was told that a string couldn't be read as bytes,
+    /// which the parser gives; so it made do, and an update stored that. The cause: its success was taken for an answer to
+    /// the text. The mend: only what was given the text counts.
+    #[test]
+    fn who_makes_do_without_is_left_to_the_parser() {
+        assert!(plainly::<Lenient<Box<RawValue>>>(b"\"abc\"").is_none());
+        assert!(plainly::<Lenient<serde::de::IgnoredAny>>(b"\"abc\"").is_none());
+        assert!(plainly::<Lenient<Vec<u8>>>(b"\"abc\"").is_none());
+        assert!(plainly::<Blind>(b"\"abc\"").is_none());
+        assert_eq!(plainly::<Lenient<String>>(b"\"abc\"").unwrap().0.as_deref(), Some("abc"));
+        // This one was given it, and doesn't like it: as with the parser.
+        assert!(plainly::<Lenient<IpAddr>>(b"\"abc\"").unwrap().0.is_none());
+    }
+
+    /// Each byte at each place of each length that the eights divide differently.
+    #[test]
+    fn every_byte_is_looked_at_wherever_it_stands() {
+        for length in 1..=24 {
+            for place in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut json = vec![b'a'; length + 2];
+                    (json[0], json[length + 1], json[place + 1]) = (b'"', b'"', byte);
+                    let parsed =
+                        serde_json::from_slice::<String>(&json).ok().filter(|text| text.len() == length);
+                    assert_eq!(plainly::<String>(&json), parsed, "{byte} at {place} of {length}");
+                }
+            }
+        }
     }
 
     fn are_as_parsed(json: &[u8]) -> bool {

@@ -28,6 +28,9 @@ const CONNECTIONS: u32 = 16;
 const CONNECTIONS_MAX: u32 = 1_000;
 const PORT: u16 = 3306;
 
+/// Prepared statements that a connection keeps: all of this store's.
+const STATEMENTS_MAX: usize = 32;
+
 /// Made at the start of each connection. Each call is one statement that commits itself, and sees what others have
 /// committed; nothing that is too long is ever cut off.
 const SETUP: [&str; 3] = [
@@ -71,6 +74,7 @@ impl Address {
             .prefer_socket(false)
             .tcp_keepalive(Some(Duration::from_secs(30)))
             .client_found_rows(true)
+            .stmt_cache_size(STATEMENTS_MAX)
             .setup(SETUP.to_vec());
         if let Some(path) = &told.socket {
             builder = builder.socket(Some(path)).prefer_socket(true);

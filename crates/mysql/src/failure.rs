@@ -9,6 +9,8 @@ pub(crate) enum Failure {
     Late,
     /// The server takes no changes: it is a replica, or was made one.
     ReadOnly,
+    /// Somebody between has mixed up answers: the connection is of no use.
+    Foreign,
     /// Something of ours, said already.
     Store(Error),
 }
@@ -33,7 +35,7 @@ impl Failure {
     pub(crate) fn is_fatal(&self) -> bool {
         match self {
             Self::Driver(error) => error.is_fatal() || self.code().is_some_and(|code| LEFT.contains(&code)),
-            Self::Late | Self::ReadOnly => true,
+            Self::Late | Self::ReadOnly | Self::Foreign => true,
             Self::Store(_) => false,
         }
     }
@@ -101,6 +103,9 @@ impl From<Failure> for Error {
                 "MySQL takes no changes",
                 "the server is a replica now, or read-only; the store waits for its name to lead to the new primary",
             ),
+            Failure::Foreign => {
+                Self::unavailable("the connection to MySQL failed", "a row came that was not asked for")
+            }
             Failure::Driver(mysql_async::Error::Server(error)) if TOO_LARGE.contains(&error.code) => {
                 Self::too_large(format!(
                     "the session is too large for MySQL ({}): {}",

@@ -10,9 +10,9 @@ use mysql_async::Row;
 
 use crate::{pool::Pool, row, statements};
 
-/// Statements for several sessions are made for 2, 4 and so on, up to 64: a connection then keeps few of them.
-const SIZES: u32 = 6;
-const TOGETHER_MAX: usize = 1 << SIZES;
+/// For how many sessions statements are made: each connection prepares them anew, and servers bound how many there are.
+const SIZES: [usize; 3] = [4, 16, TOGETHER_MAX];
+const TOGETHER_MAX: usize = 64;
 
 pub(crate) struct Loads(Batches<Load>);
 
@@ -49,21 +49,25 @@ impl Fetch for Load {
         let now = keys.iter().map(|(_, now)| *now).min().unwrap_or_default();
         // A read may be made once more.
         let reading = self.0.read(move |db| Box::pin(statements::load_several(db, ids.clone(), now)));
-        let rows = reading.await?;
-        let row_of = |id: SessionId| rows.iter().find(|(of, _)| *of == id).map(|(_, row)| row.clone());
-        Ok(keys.iter().map(|(id, _)| row_of(*id)).collect())
+        let mut rows = reading.await?;
+        let row_of = |(at, (id, _)): (usize, &Self::Key)| {
+            let place = rows.iter().position(|(of, _)| of == id)?;
+            let is_wanted_again = keys[at + 1..].iter().any(|(later, _)| later == id);
+            Some(if is_wanted_again { rows[place].1.clone() } else { rows.swap_remove(place).1 })
+        };
+        Ok(keys.iter().enumerate().map(row_of).collect())
     }
 }
 
 /// The statement for at least so many ids, and for how many it is.
 pub(crate) fn several(count: usize) -> (&'static str, usize) {
-    static STATEMENTS: LazyLock<Vec<String>> = LazyLock::new(|| {
-        let text = |size: u32| {
-            let places = vec!["?"; 1 << size].join(", ");
+    static STATEMENTS: LazyLock<[String; SIZES.len()]> = LazyLock::new(|| {
+        let text = |size| {
+            let places = vec!["?"; size].join(", ");
             include_str!("sql/load_several.sql").replacen('?', &places, 1)
         };
-        (1..=SIZES).map(text).collect()
+        SIZES.map(text)
     });
-    let size = count.next_power_of_two().trailing_zeros().clamp(1, SIZES);
-    (&STATEMENTS[size as usize - 1], 1 << size)
+    let place = SIZES.iter().position(|size| *size >= count).unwrap_or(SIZES.len() - 1);
+    (&STATEMENTS[place], SIZES[place])
 }

@@ -60,10 +60,10 @@ pub(crate) fn version(version: Version) -> i64 {
     version.write_id().cast_signed()
 }
 
-/// How many columns `load.sql` has. In `load_several.sql` the id follows them.
+/// How many columns a record takes in `load.sql` and `load_several.sql`. The id follows them.
 pub(crate) const LOADED_COLUMNS: usize = 13;
 
-/// What a row of `load.sql` or `load_several.sql` holds.
+/// What such a row holds.
 pub(crate) fn loaded(id: SessionId, row: Row, now: Timestamp) -> Result<Loaded, Error> {
     let mut row = Columns(row);
     let (version, subject) = (row.version(0)?, row.subject(1)?);
@@ -158,6 +158,6 @@ impl Columns {
     }
 }
 
-pub(crate) fn unreadable() -> Error {
+fn unreadable() -> Error {
     Error::corrupt("a row of the session tables has another form than this version writes")
 }

@@ -17,7 +17,8 @@ type Done<T> = Result<T, Failure>;
 
 pub(crate) async fn load(db: &mut Conn, id: SessionId, now: Timestamp) -> Done<Option<Row>> {
     let values = params! { "id" => id_value(id), "now" => millis(now) };
-    Ok(db.exec_first(include_str!("sql/load.sql"), values).await?)
+    let row: Option<Row> = db.exec_first(include_str!("sql/load.sql"), values).await?;
+    row.map(|row| Ok(of_one(row, &[id])?.1)).transpose()
 }
 
 /// Of those that are there.
@@ -31,11 +32,16 @@ pub(crate) async fn load_several(
     let places = ids.iter().chain(ids.last().into_iter().cycle()).take(size);
     let values: Vec<Value> = places.map(|id| id_value(*id).into()).chain([millis(now).into()]).collect();
     let rows: Vec<Row> = db.exec(statement, values).await?;
-    let with_id = |row: Row| {
-        let id = row.get_opt(row::LOADED_COLUMNS).ok_or_else(row::unreadable)?;
-        Ok((row::session_id(id.map_err(|_| row::unreadable())?)?, row))
-    };
-    rows.into_iter().map(with_id).collect()
+    rows.into_iter().map(|row| of_one(row, &ids)).collect()
+}
+
+/// A row, and whose it is. One that wasn't asked for must not pass for an absence.
+fn of_one(row: Row, asked: &[SessionId]) -> Done<(SessionId, Row)> {
+    let id = row.get_opt(row::LOADED_COLUMNS).and_then(Result::ok).map(row::session_id);
+    match id {
+        Some(Ok(id)) if asked.contains(&id) => Ok((id, row)),
+        _ => Err(Failure::Foreign),
+    }
 }
 
 pub(crate) async fn create(db: &mut Conn, new: Encoded) -> Done<Written> {

@@ -58,8 +58,9 @@
 //!
 //! PgBouncer works in session mode and in transaction mode. In transaction mode statements can only be prepared if it
 //! knows of them (1.21 and later, with `max_prepared_statements`); if it doesn't, that is found out when the store is
-//! opened, and each call then brings its statement's text; `prepared=false` says so beforehand. News of changes don't
-//! come through it in transaction mode: revocations are asked for instead.
+//! opened, and each call then brings its statement's text; `prepared=false` says so beforehand. Behind it a connection is
+//! asked one thing at a time, so give the store two or more: ending a user with thousands of sessions takes a while. News of
+//! changes don't come through it in transaction mode: revocations are asked for instead.
 //!
 //! # Outages and failovers
 //!

@@ -125,8 +125,8 @@ impl Pool {
         let line = Arc::clone(taken.line());
         let work = work(Arc::clone(&line));
         let future = Box::pin(async move {
-            // They are given back in this order: who has the turn next finds the line free.
-            let (taken, turn, _permit) = (taken, turn, permit);
+            // The line is given back first, whatever happens: who has the turn next finds it free.
+            let (_permit, turn, taken) = (permit, turn, taken);
             let result = timeout(CALL_MAX, work).await.unwrap_or_else(|_| Err(Refusal::late().into()));
             // Behind a pooler the next call could follow a failure too soon.
             let is_spoilt = |failure: &Failure| failure.is_fatal() || turn.is_some() && failure.is_refusal();
@@ -188,7 +188,7 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Finishing<F> {
         let Some(future) = self.future.take() else { return };
         let call = Abandoned { future, line: Arc::clone(&self.line), is_done: false };
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(timeout(ABANDONED_MAX, call));
+            runtime.spawn(async move { timeout(ABANDONED_MAX, call).await });
         }
     }
 }

@@ -29,8 +29,21 @@ impl<S: Store> Tested<S> {
         &self.0
     }
 
+    /// With what the store finds at once, which must be no other session than that.
     pub(crate) async fn load(&self, id: SessionId, now: Timestamp) -> Seen {
-        Seen::of(answered("load", self.0.load(id, now).await))
+        let found = self.0.find(id, now);
+        let loaded = Seen::of(answered("load", self.0.load(id, now).await));
+        if let Some(found) = found {
+            // Others may have changed it meanwhile, but nothing that has ended may have been found.
+            let again = self.0.find(id, now);
+            let is_changing =
+                again.is_none_or(|again| again.version != found.version || again.times != found.times);
+            assert!(
+                is_changing || loaded == Seen::found(&found),
+                "`find` finds {found:?}, and `load` answers {loaded:?}"
+            );
+        }
+        loaded
     }
 
     pub(crate) async fn create(&self, record: &Record, now: Timestamp) -> Written {

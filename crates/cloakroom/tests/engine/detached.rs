@@ -123,6 +123,24 @@ async fn a_commit_of_nothing_tells_whether_the_session_lives() {
     assert!(setting.detached.commit().await.unwrap_err().is_lost());
 }
 
+/// The bug: a handle that only asked from time to time, as a WebSocket's heartbeat does, let its session die of idleness.
+/// The cause: whether activity was to be noted was judged by the time of the commit before. The mend: by the time it is.
+#[tokio::test]
+async fn who_goes_on_asking_is_active() {
+    let clock = ManualClock::default();
+    let sessions = Sessions::builder(MemoryStore::new()).clock(clock.clone()).build().unwrap();
+    let mut browser = Browser::default();
+    browser.login(&sessions, "ada").await;
+    let (exchange, session) = browser.request(&sessions).await;
+    let detached = session.detach();
+    exchange.commit().await.unwrap();
+    for minute in (20..=120).step_by(20) {
+        clock.advance(Duration::from_secs(20 * 60));
+        detached.commit().await.unwrap();
+        assert_eq!(detached.subject(), Some(subject("ada")), "after {minute} minutes");
+    }
+}
+
 /// Bug: a loop that stops when its session is lost went on for ever. Cause: once nothing was left in the store of a session
 /// that had ended, the handle was taken for one that never had a session. Mend: whoever held one holds one that ended.
 #[tokio::test]

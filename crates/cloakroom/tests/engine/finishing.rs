@@ -81,3 +81,25 @@ async fn a_change_is_seen_by_every_handle_at_once() {
     let cookie = committed(exchange.finish()).await.unwrap().set_cookie.unwrap();
     assert!(cookie.expose().contains("Max-Age=0"));
 }
+
+/// The bug: a panic in an `update` whose function held the session itself hung its thread for ever. The cause: the session's
+/// end, noticing the panic, waited for the lock that `update` still held. The mend: that is noted without the lock.
+#[tokio::test]
+async fn a_panic_under_the_lock_ends_and_discards() {
+    let sessions = Sessions::builder(MemoryStore::new()).build().unwrap();
+    let mut browser = Browser::default();
+    browser.visit(&sessions, |session| session.insert(NOTE, &1).unwrap()).await.unwrap();
+    let (exchange, session) = browser.request(&sessions).await;
+    session.insert(NOTE, &2).unwrap();
+    let handler = std::thread::spawn(move || {
+        let held = session.clone();
+        let update = move |_: &mut u32| {
+            let _held = &held;
+            panic!("as it was told to");
+        };
+        session.update(NOTE, update).unwrap();
+    });
+    assert!(handler.join().is_err());
+    assert!(matches!(exchange.finish(), Finished::Unchanged));
+    assert_eq!(browser.request(&sessions).await.1.get(NOTE).unwrap(), Some(1));
+}

@@ -267,3 +267,27 @@ async fn a11_2_2_keys_rotate_under_load_and_no_session_is_refused() {
     assert!(count(|step| matches!(step, Step::Remove(_))) >= 2, "{steps:?}");
     assert!(served.load(Ordering::Relaxed) > 8_000, "{served:?}");
 }
+
+/// A store in memory gives its sessions by a short way, which asks no keys: with a ring, nobody takes it, nor where a session
+/// says that it is bound.
+#[tokio::test]
+async fn the_short_way_of_a_store_in_memory_leads_past_no_key() {
+    let (clock, recorder) = (ManualClock::default(), Recorder::default());
+    let store = Arc::new(MemoryStore::new());
+    let begin = || Sessions::builder(Arc::clone(&store)).clock(clock.clone()).subscribe(recorder.clone());
+    let unkeyed = begin().build().unwrap();
+    let mut planted = Browser::default();
+    let id = planted.login(&unkeyed, "mallory").await;
+    assert!(store.find(id, clock.now()).is_some(), "it is found the short way");
+
+    let keys = ring(&clock);
+    let keyed = begin().keys(keys).build().unwrap();
+    planted.visit(&keyed, |session| assert_eq!(session.subject(), None)).await.unwrap();
+    assert!(recorder.kinds().contains(&EventKind::Rejected(Rejection::Unkeyed)), "{:?}", recorder.kinds());
+
+    let mut bound = Browser::default();
+    bound.login(&keyed, "ada").await;
+    bound.visit(&keyed, |session| assert_eq!(session.subject(), Some(subject("ada")))).await.unwrap();
+    let error = bound.load(&unkeyed.begin()).await.unwrap_err();
+    assert!(error.is_invalid(), "{error:?}");
+}

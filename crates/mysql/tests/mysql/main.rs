@@ -3,6 +3,7 @@
 
 mod conformance;
 mod fixture;
+mod loads;
 mod revoking;
 mod schema;
 mod server;

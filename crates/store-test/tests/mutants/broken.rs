@@ -28,6 +28,11 @@ pub(crate) enum Broken {
     OwnClock,
     WritesIgnoreExpiry,
 
+    // What is found at once.
+    FindIgnoresExpiry,
+    FindIgnoresTheCut,
+    FindRemembersTheEnded,
+
     // create
     CreateForgets,
     CreateOverwrites,

@@ -310,11 +310,18 @@ const CAUGHT_BY: &[(Broken, &[&str])] = {
             ],
         ),
         (CutIsSeenByLoadsOnly, &["a7_4_5_sessions_started_before_an_instant_are_gone"]),
+        (FindIgnoresExpiry, &["a7_3_1_an_idle_session_is_gone_at_its_timeout"]),
+        (FindIgnoresTheCut, &["a7_4_5_sessions_started_before_an_instant_are_gone"]),
+        (FindRemembersTheEnded, &["a7_4_1_an_end_is_final"]),
         (CutOvershoots, &["end_started_before_of_the_index_dropped_at_any_await_can_be_done_again"]),
         (LoadTakesAndPutsBack, &["a_load_dropped_at_any_await_leaves_no_trace"]),
         (
             LoadsShareAnswers,
-            &["no_load_sees_the_answer_to_another_that_was_dropped", "many_sessions_at_once_never_mix"],
+            &[
+                "no_load_sees_the_answer_to_another_that_was_dropped",
+                "many_sessions_at_once_never_mix",
+                "loads_of_one_moment_are_each_answered_for_themselves",
+            ],
         ),
         (ReplacesShareAnswers, &["no_write_sees_the_answer_to_another_that_was_dropped"]),
         (

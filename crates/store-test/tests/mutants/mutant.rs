@@ -117,6 +117,19 @@ impl Store for Mutant {
         if self.is(Broken::KindIsAPhrase) { "Mutant Store" } else { "mutant" }
     }
 
+    fn find(&self, id: SessionId, now: Timestamp) -> Option<Arc<Record>> {
+        match self.state().entries.get(&id)? {
+            Entry::Session(record) if self.is(Broken::FindIgnoresExpiry) => Some(Arc::clone(record)),
+            Entry::Session(record) if self.is(Broken::FindIgnoresTheCut) && record.is_alive(now) => {
+                Some(Arc::clone(record))
+            }
+            Entry::Tombstone(_) if self.is(Broken::FindRemembersTheEnded) => {
+                self.aside.lock().first.get(&id).map(Arc::clone)
+            }
+            _ => None,
+        }
+    }
+
     fn load(&self, id: SessionId, now: Timestamp) -> Answer<'_, Loaded> {
         let id = if self.is(Broken::IdsEndAtAZero) { self.lookalike(id) } else { id };
         let now = self.told(id, now);
