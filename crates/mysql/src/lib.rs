@@ -52,8 +52,9 @@
 //! so no call ever sees another's answer. It is given up after eight seconds, or two seconds after its caller. Connections
 //! that broke are replaced at the next call, and a reading is made once more by itself. No connection is used for longer
 //! than a minute, nor to a server that is read-only: where the name in the URL follows the primary, so does the store, and a
-//! primary that was made a replica is left at the first refused change. After a failover to a replica that lags behind, the changes it had not received are lost, an end among them: semi-synchronous replication
-//! narrows that to nothing acknowledged.
+//! primary that was made a replica is left at the first refused change. After a failover to a replica that lags behind, the
+//! changes it had not received are lost, an end among them: semi-synchronous replication narrows that to nothing
+//! acknowledged.
 
 mod address;
 mod diagnosis;
