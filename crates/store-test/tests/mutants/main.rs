@@ -300,7 +300,13 @@ const CAUGHT_BY: &[(Broken, &[&str])] = {
         (NotesForgetTheException, &["the_last_revocation_is_noted"]),
         (NotesStay, &["a_revocation_is_remembered_for_a_day"]),
         (CutIsInclusive, &["a7_4_5_sessions_started_before_an_instant_are_gone"]),
-        (CutGoesByCreation, &["a7_4_5_a_session_authenticated_since_the_instant_stays"]),
+        (
+            CutGoesByCreation,
+            &[
+                "a7_4_5_a_session_authenticated_since_the_instant_stays",
+                "a_note_outlives_the_end_of_all_sessions",
+            ],
+        ),
         (CutMovesBack, &["r_revive_earlier_instants_are_ignored"]),
         (
             CutIsMadeOnce,
