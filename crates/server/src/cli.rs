@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::ValueParser;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 use cloakroom::keyring::{KeyId, Schedule};
@@ -25,7 +26,7 @@ pub(crate) enum Command {
 /// Parses the command line; on `--help`, `--version` or a mistake it says so and ends the process (with 2 for a
 /// mistake).
 pub(crate) fn parse() -> (Command, Flags) {
-    let matches = command().get_matches();
+    let matches = command().try_get_matches().unwrap_or_else(|error| discreet(error).exit());
     let (command, matches) = match matches.subcommand() {
         Some(("check-config", inner)) => (Command::CheckConfig, inner),
         Some(("keys", inner)) => match inner.subcommand().and_then(|(verb, inner)| keys_request(verb, inner))
@@ -42,6 +43,17 @@ pub(crate) fn parse() -> (Command, Flags) {
         None => (Command::Serve, &matches),
     };
     (command, flags(matches))
+}
+
+/// What stands where nothing is expected may be a URL, with its password: it isn't repeated.
+fn discreet(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidSubcommand, ContextKind::InvalidValue] {
+        if matches!(error.get(kind), Some(ContextValue::String(text)) if text.contains(':')) {
+            error.insert(kind, ContextValue::String("URL".to_owned()));
+            error.remove(ContextKind::Suggested);
+        }
+    }
+    error
 }
 
 /// A URL is taken as text, and parsed by whoever needs it: what is wrong with one is told with the whole of it here, and it
