@@ -11,8 +11,7 @@ use cloakroom::keyring::{KeyId, Schedule};
 use crate::keys;
 use crate::settings::{Flags, KEYS};
 
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is to be done. It can't be shown: URLs are in it as they were written, with their passwords.
 pub(crate) enum Command {
     Serve,
     CheckConfig,

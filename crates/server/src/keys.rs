@@ -22,8 +22,7 @@ const STANDARD_OUTPUT: &str = "-";
 /// How long a store that holds a ring may take for all that is asked of it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is to be done with a ring.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is to be done with a ring. It can't be shown: a URL is in it as it was written, with its password.
 pub(crate) struct Request {
     pub(crate) verb: Verb,
     /// As it was written. `None`: the one of the settings, the environment's ring, or the default file.
