@@ -20,12 +20,17 @@ async fn detached() -> Setting {
     let store = FaultyStore::new(MemoryStore::new());
     let builder = Sessions::builder(store.clone()).deadline(Duration::from_millis(50));
     let sessions = builder.sweep_every(Duration::from_secs(3_600)).build().unwrap();
+    let (browser, detached) = detached_from(&sessions).await;
+    Setting { store, sessions, browser, detached }
+}
+
+async fn detached_from(sessions: &Sessions) -> (Browser, Detached) {
     let mut browser = Browser::default();
-    browser.login(&sessions, "ada").await;
-    let (exchange, session) = browser.request(&sessions).await;
+    browser.login(sessions, "ada").await;
+    let (exchange, session) = browser.request(sessions).await;
     let detached = session.detach();
     exchange.commit().await.unwrap();
-    Setting { store, sessions, browser, detached }
+    (browser, detached)
 }
 
 impl Setting {
@@ -129,11 +134,7 @@ async fn a_commit_of_nothing_tells_whether_the_session_lives() {
 async fn who_goes_on_asking_is_active() {
     let clock = ManualClock::default();
     let sessions = Sessions::builder(MemoryStore::new()).clock(clock.clone()).build().unwrap();
-    let mut browser = Browser::default();
-    browser.login(&sessions, "ada").await;
-    let (exchange, session) = browser.request(&sessions).await;
-    let detached = session.detach();
-    exchange.commit().await.unwrap();
+    let (_, detached) = detached_from(&sessions).await;
     for minute in (20..=120).step_by(20) {
         clock.advance(Duration::from_secs(20 * 60));
         detached.commit().await.unwrap();
@@ -147,11 +148,7 @@ async fn who_goes_on_asking_is_active() {
 async fn an_ended_session_stays_ended_when_nothing_is_left_of_it() {
     let clock = ManualClock::default();
     let sessions = Sessions::builder(MemoryStore::new()).clock(clock.clone()).build().unwrap();
-    let mut browser = Browser::default();
-    browser.login(&sessions, "ada").await;
-    let (exchange, session) = browser.request(&sessions).await;
-    let detached = session.detach();
-    exchange.commit().await.unwrap();
+    let (mut browser, detached) = detached_from(&sessions).await;
     browser.visit(&sessions, |session| session.logout().unwrap()).await.unwrap();
     clock.advance(Duration::from_secs(30 * 86_400));
     sessions.sweep(1_000).await.unwrap();
