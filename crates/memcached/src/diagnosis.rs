@@ -58,7 +58,7 @@ impl<'a> Facts<'a> {
         let mut pings = [Duration::ZERO; PINGS];
         for ping in &mut pings {
             let asked = Instant::now();
-            server.call(Request::nothing()).await?;
+            server.call(Request::Nothing).await?;
             *ping = asked.elapsed();
         }
         pings.sort_unstable();
@@ -165,8 +165,8 @@ impl<'a> Facts<'a> {
     }
 }
 
-async fn text(server: &Server, which: &str) -> Result<String, Error> {
-    match server.call(Request::stats(which)).await? {
+async fn text(server: &Server, which: &'static str) -> Result<String, Error> {
+    match server.call(Request::Stats(which)).await? {
         Response::Text(text) => Ok(text),
         strange => Err(server.strange(&strange)),
     }

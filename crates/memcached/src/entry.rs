@@ -1,7 +1,7 @@
 //! What stands under a key: a byte for the format, a head, and of a session its record.
 
 use cloakroom::{
-    Error, Record, SessionId, Subject, Timestamp, Version,
+    Error, Record, SessionId, Timestamp, Version,
     store::{EndReason, Revocation, Tombstone},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -246,12 +246,6 @@ fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), Error> {
 
 fn damaged() -> Error {
     Error::corrupt("an entry in Memcached is damaged")
-}
-
-/// Under what a subject's state stands: its hash, for names can be long and of any characters.
-pub(crate) fn digest(subject: &Subject) -> [u8; 32] {
-    use sha2::{Digest as _, Sha256};
-    Sha256::digest(subject.as_str().as_bytes()).into()
 }
 
 #[cfg(test)]

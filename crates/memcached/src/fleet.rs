@@ -1,13 +1,13 @@
 //! All servers of the ring, as one place to keep sessions and subjects in.
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use cloakroom::{Error, SessionId, Subject, Timestamp, store::Revocation};
 
 use crate::{
     entry::{self, Entry, State},
+    key::Key,
     memory::Memory,
     meta::{If, Number, Response},
-    ring::{self, Ring},
+    ring::Ring,
     server::Server,
     time::ttl,
 };
@@ -15,7 +15,6 @@ use crate::{
 pub(crate) struct Fleet {
     pub(crate) servers: Box<[Server]>,
     pub(crate) ring: Ring,
-    pub(crate) prefix: String,
     pub(crate) memory: Memory,
 }
 
@@ -39,47 +38,42 @@ pub(crate) enum Change {
 pub(crate) const ATTEMPTS_MAX: u32 = 1_000;
 
 impl Fleet {
-    pub(crate) fn session(&self, id: SessionId) -> (&Server, String) {
-        (self.server(id), format!("{}s:{id}", self.prefix))
-    }
-
-    pub(crate) fn server(&self, id: SessionId) -> &Server {
-        &self.servers[self.ring.place(ring::point_of(id))]
-    }
-
     /// How often the connections to a session's server were made so far.
     pub(crate) fn connected(&self, id: SessionId) -> u64 {
-        self.server(id).connected()
+        self.server(Key::Session(id)).connected()
+    }
+
+    pub(crate) fn server(&self, key: Key) -> &Server {
+        &self.servers[self.ring.place(key.point())]
     }
 
     pub(crate) async fn entry(&self, id: SessionId) -> Result<Option<Stored<Entry>>, Error> {
-        let (server, key) = self.session(id);
-        let found = value(server, server.get(&key).await?)?;
+        let found = self.value(Key::Session(id)).await?;
         found.map(|(bytes, cas)| Ok(Stored { value: entry::read(&bytes, id)?, cas })).transpose()
     }
 
     pub(crate) async fn put_entry(
         &self,
         id: SessionId,
-        bytes: &[u8],
+        bytes: Vec<u8>,
         ttl: i32,
         condition: If,
     ) -> Result<Change, Error> {
-        let (server, key) = self.session(id);
-        change(server, server.set(&key, bytes, ttl, condition).await?)
+        let key = Key::Session(id);
+        let server = self.server(key);
+        change(server, server.set(key, bytes, ttl, condition).await?)
     }
 
     /// The subject's state, without which none of its sessions counts.
-    pub(crate) async fn state(&self, subject: &Subject) -> Result<Option<Stored<State>>, Error> {
-        let (server, key) = self.subject(subject);
-        let found = value(server, server.get(&key).await?)?;
+    pub(crate) async fn state(&self, subject: Key) -> Result<Option<Stored<State>>, Error> {
+        let found = self.value(subject).await?;
         found.map(|(bytes, cas)| Ok(Stored { value: State::read(&bytes)?, cas })).transpose()
     }
 
     /// The subject's state, begun if there is none, and sure to last until its session ends.
     pub(crate) async fn state_until(
         &self,
-        subject: &Subject,
+        subject: Key,
         end: Timestamp,
         now: Timestamp,
     ) -> Result<State, Error> {
@@ -102,18 +96,20 @@ impl Fleet {
         revocation: &Revocation,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.change_state(subject, now, |state| state.revoke(revocation).map(|()| true)).await.map(drop)
+        self.change_state(Key::of(subject), now, |state| state.revoke(revocation).map(|()| true))
+            .await
+            .map(drop)
     }
 
     /// Changes the subject's state until no other change comes between. Without one, it begins anew: with that, all
     /// sessions end that the subject may still have somewhere.
     async fn change_state(
         &self,
-        subject: &Subject,
+        subject: Key,
         now: Timestamp,
         mut apply: impl FnMut(&mut State) -> Result<bool, Error>,
     ) -> Result<State, Error> {
-        let (server, key) = self.subject(subject);
+        let server = self.server(subject);
         for _ in 0..ATTEMPTS_MAX {
             let connected = server.connected();
             let (mut state, condition) = match self.state(subject).await? {
@@ -123,7 +119,7 @@ impl Fleet {
             if !apply(&mut state)? {
                 return Ok(state);
             }
-            let answer = server.set(&key, &state.encode()?, ttl(state.expires(), now), condition).await?;
+            let answer = server.set(subject, state.encode()?, ttl(state.expires(), now), condition).await?;
             if let Change::Made(_) = change(server, answer)? {
                 return Ok(state);
             }
@@ -131,18 +127,13 @@ impl Fleet {
         Err(server.failed("a subject was changed by others again and again"))
     }
 
-    fn subject(&self, subject: &Subject) -> (&Server, String) {
-        let digest = entry::digest(subject);
-        let server = &self.servers[self.ring.place(ring::point(&digest))];
-        (server, format!("{}u:{}", self.prefix, BASE64_URL_SAFE_NO_PAD.encode(digest)))
-    }
-}
-
-fn value(server: &Server, answer: Response) -> Result<Option<(Vec<u8>, u64)>, Error> {
-    match answer {
-        Response::Value(bytes, cas) => Ok(Some((bytes, cas))),
-        Response::Missing => Ok(None),
-        strange => Err(server.strange(&strange)),
+    async fn value(&self, key: Key) -> Result<Option<(Vec<u8>, u64)>, Error> {
+        let server = self.server(key);
+        match server.get(key).await? {
+            Response::Value(bytes, cas) => Ok(Some((bytes, cas))),
+            Response::Missing => Ok(None),
+            strange => Err(server.strange(&strange)),
+        }
     }
 }
 

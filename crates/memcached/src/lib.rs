@@ -65,9 +65,11 @@
 //! [`Sessions::revocations`]: cloakroom::Sessions::revocations
 
 mod connection;
+mod conversation;
 mod diagnosis;
 mod entry;
 mod fleet;
+mod key;
 mod memory;
 mod meta;
 mod ring;
@@ -88,7 +90,15 @@ use cloakroom::{
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
-use crate::{fleet::Fleet, memory::Memory, meta::Request, ring::Ring, server::Server, url::Settings};
+use crate::{
+    fleet::Fleet,
+    key::Key,
+    memory::Memory,
+    meta::Request,
+    ring::Ring,
+    server::Server,
+    url::{Address, Settings},
+};
 
 /// Sessions in Memcached.
 ///
@@ -123,9 +133,9 @@ impl MemcachedStore {
         let (alive, ended) = watch::channel(());
         let (alive, told) = (Arc::new(alive), closing.subscribe());
         let ring = Ring::of(&settings.servers);
-        let start = |address| Server::start(address, settings.connections, &told, &alive);
-        let servers = settings.servers.iter().cloned().map(start).collect();
-        let fleet = Fleet { servers, ring, prefix: settings.prefix, memory: Memory::new() };
+        let start = |address: &Address| Server::start(address.clone(), &settings, &told, &alive);
+        let servers = settings.servers.iter().map(start).collect();
+        let fleet = Fleet { servers, ring, memory: Memory::new() };
         let store = Self { fleet: Arc::new(fleet), closing, ended };
         store.greet().await?;
         Ok(store)
@@ -141,7 +151,7 @@ impl MemcachedStore {
 
     async fn greet(&self) -> Result<(), Error> {
         let servers = self.fleet.servers.iter();
-        let answers = join_all(servers.map(|server| server.call(Request::nothing()))).await;
+        let answers = join_all(servers.map(|server| server.call(Request::Nothing))).await;
         let is_any_up = answers.iter().any(Result::is_ok);
         let worst = answers
             .into_iter()
@@ -220,7 +230,7 @@ impl Revoke for MemcachedStore {
     fn last_revocation(&self, subject: &Subject, now: Timestamp) -> Answer<'_, Option<Revocation>> {
         let subject = subject.clone();
         Answer::later(async move {
-            let state = self.fleet.state(&subject).await?;
+            let state = self.fleet.state(Key::of(&subject)).await?;
             state.map_or(Ok(None), |state| state.value.last_revocation(now))
         })
     }

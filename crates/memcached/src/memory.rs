@@ -1,16 +1,19 @@
 //! What the last call learnt about a session, so that the next one needs one round trip less. Nothing is believed
 //! because it stands here: it makes a guess, and the server's compare-and-swap tells whether the guess was right.
 
+use std::sync::Arc;
+
 use cloakroom::{SessionId, Subject, Timestamp, Version};
 use parking_lot::Mutex;
 
 use crate::{
     entry::{Epoch, State},
+    key::Key,
     meta::Number,
 };
 
 /// A session as it was seen last.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) id: SessionId,
     pub(crate) version: Version,
@@ -19,7 +22,7 @@ pub(crate) struct Seen {
     pub(crate) connected: u64,
     /// When it expires, unless it was touched since.
     pub(crate) expires: Timestamp,
-    pub(crate) owner: Option<Owner>,
+    pub(crate) owner: Option<Arc<Owner>>,
 }
 
 impl Seen {
@@ -29,17 +32,19 @@ impl Seen {
 }
 
 /// Whom a session belongs to, and from when.
-#[derive(Clone, Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) subject: Subject,
+    /// Where the subject's state stands.
+    pub(crate) key: Key,
     pub(crate) epoch: Epoch,
     /// How long the subject's state lasts at least.
     pub(crate) until: Timestamp,
 }
 
 impl Owner {
-    pub(crate) fn of(subject: &Subject, epoch: Epoch, state: &State) -> Self {
-        Self { subject: subject.clone(), epoch, until: state.until() }
+    pub(crate) fn of(subject: &Subject, key: Key, epoch: Epoch, state: &State) -> Arc<Self> {
+        Arc::new(Self { subject: subject.clone(), key, epoch, until: state.until() })
     }
 }
 

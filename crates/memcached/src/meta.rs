@@ -1,14 +1,21 @@
 //! The part of Memcached's protocol that the store speaks: the meta commands `mg`, `ms` and `mn`, and `stats`.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
-/// A question, ready to be sent.
-pub(crate) struct Request {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) expects: Expects,
-    /// It means something only to the server that the number in it was learnt from: how many connections had been made
-    /// then. One made later may lead to a server that was restarted, and counts anew.
-    pub(crate) connected_max: Option<u64>,
+use crate::key::Key;
+
+/// A question.
+pub(crate) enum Request {
+    /// What is under a key?
+    Get(Key),
+    /// Put this under a key, for so many seconds.
+    Set { key: Key, value: Vec<u8>, ttl: i32, condition: If },
+    /// Are you there?
+    Nothing,
+    /// Which version are you?
+    Version,
+    /// What do you count, of this kind?
+    Stats(&'static str),
 }
 
 /// The form of the answer.
@@ -63,43 +70,39 @@ pub(crate) struct Number {
 }
 
 impl Request {
-    pub(crate) fn get(key: &str, number: u32) -> Self {
-        Self::new(format!("mg {key} v c O{number}\r\n"), Expects::Meta(number))
-    }
-
-    pub(crate) fn set(key: &str, value: &[u8], ttl: i32, condition: If, number: u32) -> Self {
-        let mut head = format!("ms {key} {} T{ttl} c O{number} ", value.len());
-        // A string takes whatever is written to it.
-        let _ = match condition {
-            If::Free => write!(head, "ME\r\n"),
-            If::Unchanged(Number { cas, .. }) => write!(head, "C{cas}\r\n"),
+    /// Writes the question. What the server answers it will bear this number.
+    pub(crate) fn write(&self, prefix: &str, number: u32, output: &mut Vec<u8>) -> Expects {
+        // A vector takes whatever is written to it.
+        let _ = match self {
+            Self::Get(key) => write!(output, "mg {} v c O{number}", key.with(prefix)),
+            Self::Set { key, value, ttl, condition } => {
+                let _ = write!(output, "ms {} {} T{ttl} c O{number} ", key.with(prefix), value.len());
+                let _ = match condition {
+                    If::Free => write!(output, "ME\r\n"),
+                    If::Unchanged(Number { cas, .. }) => write!(output, "C{cas}\r\n"),
+                };
+                output.write_all(value)
+            }
+            Self::Nothing => write!(output, "mn"),
+            Self::Version => write!(output, "version"),
+            Self::Stats("") => write!(output, "stats"),
+            Self::Stats(kind) => write!(output, "stats {kind}"),
         };
-        let connected_max = match condition {
-            If::Free => None,
-            If::Unchanged(number) => Some(number.connected),
-        };
-        let mut bytes = Vec::with_capacity(head.len() + value.len() + 2);
-        bytes.extend_from_slice(head.as_bytes());
-        bytes.extend_from_slice(value);
-        bytes.extend_from_slice(b"\r\n");
-        Self { connected_max, ..Self::new(bytes, Expects::Meta(number)) }
+        output.extend_from_slice(b"\r\n");
+        match self {
+            Self::Get(_) | Self::Set { .. } => Expects::Meta(number),
+            Self::Nothing | Self::Version => Expects::Line,
+            Self::Stats(_) => Expects::Lines,
+        }
     }
 
-    /// Asks for nothing.
-    pub(crate) fn nothing() -> Self {
-        Self::new("mn\r\n", Expects::Line)
-    }
-
-    pub(crate) fn version() -> Self {
-        Self::new("version\r\n", Expects::Line)
-    }
-
-    pub(crate) fn stats(which: &str) -> Self {
-        Self::new(format!("stats {which}\r\n").replace(" \r", "\r"), Expects::Lines)
-    }
-
-    fn new(bytes: impl Into<Vec<u8>>, expects: Expects) -> Self {
-        Self { bytes: bytes.into(), expects, connected_max: None }
+    /// Whether it means something to the server behind this connection. The server's numbers do only to the one that
+    /// they were learnt from: a connection made later may lead to a server that was restarted, and counts anew.
+    pub(crate) fn suits(&self, connection: u64) -> bool {
+        match self {
+            Self::Set { condition: If::Unchanged(Number { connected, .. }), .. } => connection <= *connected,
+            _ => true,
+        }
     }
 }
 
@@ -208,6 +211,8 @@ fn garbled(line: &[u8]) -> Garbled {
 
 #[cfg(test)]
 mod tests {
+    use cloakroom::SessionId;
+
     use super::*;
 
     fn read(input: &[u8]) -> Result<Option<(Response, usize)>, Garbled> {
@@ -216,14 +221,20 @@ mod tests {
 
     #[test]
     fn questions_are_written_as_the_protocol_has_them() {
-        assert_eq!(Request::get("k", 7).bytes, b"mg k v c O7\r\n");
-        assert_eq!(Request::set("k", b"a\r\nb", 60, If::Free, 7).bytes, b"ms k 4 T60 c O7 ME\r\na\r\nb\r\n");
-        assert_eq!(
-            Request::set("k", b"", 60, If::Unchanged(Number { cas: 5, connected: 1 }), 7).bytes,
-            b"ms k 0 T60 c O7 C5\r\n\r\n"
-        );
-        assert_eq!(Request::stats("").bytes, b"stats\r\n");
-        assert_eq!(Request::stats("settings").bytes, b"stats settings\r\n");
+        let key = Key::Session(SessionId::from_bytes([7; 16]));
+        let set = |value: &[u8], condition| Request::Set { key, value: value.into(), ttl: 60, condition };
+        let unchanged = If::Unchanged(Number { cas: 5, connected: 1 });
+        for (request, written) in [
+            (Request::Get(key), format!("mg {} v c O7\r\n", key.with("p:"))),
+            (set(b"a\r\nb", If::Free), format!("ms {} 4 T60 c O7 ME\r\na\r\nb\r\n", key.with("p:"))),
+            (set(b"", unchanged), format!("ms {} 0 T60 c O7 C5\r\n\r\n", key.with("p:"))),
+            (Request::Stats(""), "stats\r\n".to_owned()),
+            (Request::Stats("settings"), "stats settings\r\n".to_owned()),
+        ] {
+            let mut output = Vec::new();
+            let _ = request.write("p:", 7, &mut output);
+            assert_eq!(String::from_utf8(output).unwrap(), written);
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Which server keeps a key: fixed by the servers' names, whatever their order and whether they are up.
 
-use cloakroom::SessionId;
 use sha2::{Digest as _, Sha256};
 
 use crate::url::Address;
@@ -26,12 +25,7 @@ pub(crate) fn point(bytes: &[u8]) -> u64 {
     first(&Sha256::digest(bytes))
 }
 
-/// Where on the ring a session lies. Its id is random, so half of its bits are a hash already.
-pub(crate) fn point_of(id: SessionId) -> u64 {
-    first(id.as_bytes())
-}
-
-fn first(bytes: &[u8]) -> u64 {
+pub(crate) fn first(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }
 
@@ -45,8 +39,10 @@ fn mixed(n: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use cloakroom::{SessionId, Subject};
+
     use super::*;
-    use crate::url::Settings;
+    use crate::{key::Key, url::Settings};
 
     fn names(list: &str) -> Vec<Address> {
         Settings::parse(&format!("memcached://{list}")).unwrap().servers
@@ -62,6 +58,17 @@ mod tests {
     fn places_never_change() {
         let places: Vec<_> = (0..12).map(|n| Ring::of(&names("a,b,c")).place(point(&[n]))).collect();
         assert_eq!(places, [2, 1, 0, 1, 0, 0, 1, 0, 2, 2, 0, 2]);
+        let session = Key::Session(SessionId::from_bytes([7; 16]));
+        let subject = Key::of(&Subject::new("user-1815").unwrap());
+        let points = [session, subject].map(|key| (key.with("p:").to_string(), key.point()));
+        let named = |name: &str, point| (name.to_owned(), point);
+        assert_eq!(
+            points,
+            [
+                named("p:s:BwcHBwcHBwcHBwcHBwcHBw", 506_381_209_866_536_711),
+                named("p:u:8CL6fx6TQrV-2mLg-_XC15uTRu6xiUp61f_kl5u94pE", 13_061_163_628_533_261_040),
+            ]
+        );
     }
 
     #[test]

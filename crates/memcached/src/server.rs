@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -15,8 +15,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     connection,
+    key::Key,
     meta::{If, Request, Response},
-    url::Address,
+    url::{Address, Settings},
 };
 
 /// A server of the ring.
@@ -24,7 +25,6 @@ pub(crate) struct Server {
     pub(crate) known: Arc<Known>,
     connections: Box<[Connection]>,
     next: AtomicUsize,
-    numbers: AtomicU32,
 }
 
 /// The way to a connection, and whether it stands.
@@ -36,6 +36,8 @@ struct Connection {
 /// What is known of a server, to its connections and its callers alike.
 pub(crate) struct Known {
     pub(crate) address: Address,
+    /// What every key begins with.
+    pub(crate) prefix: String,
     /// How often a connection was made. A server that was restarted begins to count its changes anew, so what was
     /// remembered under an earlier number of connections is forgotten.
     pub(crate) connected: AtomicU64,
@@ -62,19 +64,20 @@ pub(crate) struct Failure {
 /// Questions that wait for one connection; who comes later waits for room.
 const WAITING_MAX: usize = 128;
 
-/// What an item needs beside its key and its value, and what Memcached loses at the end of a page.
-const ITEM_OVERHEAD_BYTES: usize = 1_024;
+/// What an item needs beside its value: a key of 250 bytes at most, a head, and what Memcached loses at the end of a page.
+const ITEM_OVERHEAD_BYTES: usize = 250 + 1_024;
 
 impl Server {
     /// Begins to connect in the background, for as long as this lives and `ended` isn't told to.
     pub(crate) fn start(
         address: Address,
-        connections: usize,
+        settings: &Settings,
         closing: &watch::Receiver<bool>,
         ended: &Arc<watch::Sender<()>>,
     ) -> Self {
         let known = Arc::new(Known {
             address,
+            prefix: settings.prefix.clone(),
             connected: AtomicU64::new(0),
             item_bytes_max: AtomicUsize::new(ITEM_BYTES_MAX),
             place: Mutex::new(None),
@@ -90,26 +93,26 @@ impl Server {
             });
             Connection { jobs: sender, is_up }
         };
-        let connections = (0..connections).map(start).collect();
-        Self { known, connections, next: AtomicUsize::new(0), numbers: AtomicU32::new(0) }
+        let connections = (0..settings.connections).map(start).collect();
+        Self { known, connections, next: AtomicUsize::new(0) }
     }
 
     /// What is under a key.
-    pub(crate) async fn get(&self, key: &str) -> Result<Response, Error> {
-        self.call(Request::get(key, self.number())).await
+    pub(crate) fn get(&self, key: Key) -> impl Future<Output = Result<Response, Error>> {
+        self.call(Request::Get(key))
     }
 
     /// Puts a value under a key. Memcached throws away what it has when a new value is too large, so that is refused
     /// here.
     pub(crate) async fn set(
         &self,
-        key: &str,
-        value: &[u8],
+        key: Key,
+        value: Vec<u8>,
         ttl: i32,
         condition: If,
     ) -> Result<Response, Error> {
         let item_bytes_max = self.known.item_bytes_max.load(Ordering::Relaxed);
-        if key.len() + value.len() + ITEM_OVERHEAD_BYTES > item_bytes_max {
+        if value.len() + ITEM_OVERHEAD_BYTES > item_bytes_max {
             return Err(Error::too_large(format!(
                 "the session takes {} bytes, and Memcached at {} keeps items of {item_bytes_max} with what it adds: \
                  keep less in the session, or start Memcached with a larger -I",
@@ -117,23 +120,35 @@ impl Server {
                 self.known.address,
             )));
         }
-        self.call(Request::set(key, value, ttl, condition, self.number())).await
+        self.call(Request::Set { key, value, ttl, condition }).await
     }
 
-    /// Asks, and waits for the answer. A caller that goes away before is left out: the connection reads the answer and
-    /// drops it, so nobody else ever sees it.
-    pub(crate) async fn call(&self, request: Request) -> Result<Response, Error> {
+    /// Asks, at once, and waits for the answer. A caller that goes away before is left out: the connection reads the
+    /// answer and drops it, so nobody else ever sees it.
+    ///
+    /// Every read holds what this holds, twice: so it isn't the question.
+    pub(crate) fn call(&self, request: Request) -> impl Future<Output = Result<Response, Error>> {
         let (answer, answered) = oneshot::channel();
-        let closed = || self.failed("the store is closed");
-        self.next_connection().jobs.send(Job { request, answer }).await.map_err(|_| closed())?;
-        match answered.await.map_err(|_| closed())? {
-            Ok(Response::Refused(why)) => Err(self.failed(&why)),
-            Ok(response) => Ok(response),
-            Err(failure) if failure.is_final => {
-                Err(Error::invalid(format!("Memcached at {} {}", self.known.address, failure.why)))
+        let jobs = &self.next_connection().jobs;
+        let unsent = jobs.try_send(Job { request, answer }).err();
+        let sent = unsent.map(|unsent| Box::pin(jobs.send(unsent.into_inner())));
+        async move {
+            if let Some(sent) = sent {
+                sent.await.map_err(|_| self.closed())?;
             }
-            Err(failure) => Err(self.failed(&failure.why)),
+            match answered.await.map_err(|_| self.closed())? {
+                Ok(Response::Refused(why)) => Err(self.failed(&why)),
+                Ok(response) => Ok(response),
+                Err(failure) if failure.is_final => {
+                    Err(Error::invalid(format!("Memcached at {} {}", self.known.address, failure.why)))
+                }
+                Err(failure) => Err(self.failed(&failure.why)),
+            }
         }
+    }
+
+    fn closed(&self) -> Error {
+        self.failed("the store is closed")
     }
 
     /// They take turns; one that doesn't stand is passed over, unless none does.
@@ -164,10 +179,6 @@ impl Server {
     /// How often a connection was made so far.
     pub(crate) fn connected(&self) -> u64 {
         self.known.connected.load(Ordering::SeqCst)
-    }
-
-    fn number(&self) -> u32 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 }
 

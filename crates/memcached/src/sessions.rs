@@ -9,8 +9,9 @@ use cloakroom::{
 use futures_util::future::{join, try_join};
 
 use crate::{
-    entry::{self, Entry, Epoch, State},
+    entry::{self, Entry},
     fleet::{ATTEMPTS_MAX, Change, Fleet, Stored},
+    key::Key,
     memory::{Owner, Seen},
     meta::If,
     time::ttl,
@@ -44,7 +45,7 @@ impl Fleet {
         };
         let connected = self.connected(record.id);
         let bytes = entry::session(record, owner.as_ref().map(|owner| owner.epoch))?;
-        match self.put_entry(record.id, &bytes, ttl(record.expires(), now), If::Free).await? {
+        match self.put_entry(record.id, bytes, ttl(record.expires(), now), If::Free).await? {
             Change::Made(cas) => {
                 self.memory.keep(seen(record, cas, connected, owner));
                 Ok(Written::Stored)
@@ -64,7 +65,7 @@ impl Fleet {
                 Ok(base) => base,
                 Err(written) => return Ok(written),
             };
-            let is_same = |owner: &Owner| record.subject.as_ref() == Some(&owner.subject);
+            let is_same = |owner: &Arc<Owner>| record.subject.as_ref() == Some(&owner.subject);
             let written = if base.owner.as_ref().is_none_or(is_same) {
                 self.write(&record, base, now).await?
             } else {
@@ -93,7 +94,7 @@ impl Fleet {
             record.times.active = active;
             let bytes = entry::session(&record, seen.owner.as_ref().map(|owner| owner.epoch))?;
             let condition = If::Unchanged(seen.number());
-            match self.put_entry(id, &bytes, ttl(record.expires(), now), condition).await? {
+            match self.put_entry(id, bytes, ttl(record.expires(), now), condition).await? {
                 Change::Made(cas) => {
                     self.memory.keep(Seen { cas, expires: record.expires(), ..seen });
                     return Ok(Written::Stored);
@@ -119,7 +120,7 @@ impl Fleet {
             };
             let put = self.put_entry(
                 tombstone.id,
-                &bytes,
+                bytes.clone(),
                 ttl(tombstone.expires, now),
                 If::Unchanged(base.number()),
             );
@@ -160,17 +161,17 @@ impl Fleet {
     async fn write(&self, record: &Record, base: Seen, now: Timestamp) -> Result<Option<Written>, Error> {
         let owner = match (&record.subject, &base.owner) {
             (None, _) => None,
-            (Some(_), Some(owner)) if record.times.end <= owner.until => Some(owner.clone()),
+            (Some(_), Some(owner)) if record.times.end <= owner.until => Some(Arc::clone(owner)),
             // The subject's state has to last longer; the session's own epoch stays.
             (Some(subject), Some(owner)) => {
-                let state = self.state_until(subject, record.times.end, now).await?;
-                Some(Owner::of(subject, owner.epoch, &state))
+                let state = self.state_until(owner.key, record.times.end, now).await?;
+                Some(Owner::of(subject, owner.key, owner.epoch, &state))
             }
             (Some(subject), None) => Some(self.owner(subject, record, now).await?),
         };
         let bytes = entry::session(record, owner.as_ref().map(|owner| owner.epoch))?;
         let condition = If::Unchanged(base.number());
-        let put = self.put_entry(record.id, &bytes, ttl(record.expires(), now), condition);
+        let put = self.put_entry(record.id, bytes, ttl(record.expires(), now), condition);
         // If the epoch is over, what was stored belongs to it, and is as dead as what it replaced.
         let (change, is_admitted) = self.checked(put, &base).await?;
         Ok(match change {
@@ -234,24 +235,26 @@ impl Fleet {
     }
 
     async fn admits(&self, seen: &Seen) -> Result<bool, Error> {
-        let Some(Owner { subject, epoch, .. }) = &seen.owner else { return Ok(true) };
-        let state = self.state(subject).await?;
-        Ok(state.is_some_and(|state| state.value.admits(seen.id, *epoch)))
+        let Some(owner) = &seen.owner else { return Ok(true) };
+        let state = self.state(owner.key).await?;
+        Ok(state.is_some_and(|state| state.value.admits(seen.id, owner.epoch)))
     }
 
     /// The owner of a session that logs in now.
-    async fn owner(&self, subject: &Subject, record: &Record, now: Timestamp) -> Result<Owner, Error> {
-        let state = self.state_until(subject, record.times.end, now).await?;
-        Ok(Owner::of(subject, state.epoch, &state))
+    async fn owner(&self, subject: &Subject, record: &Record, now: Timestamp) -> Result<Arc<Owner>, Error> {
+        let key = Key::of(subject);
+        let state = self.state_until(key, record.times.end, now).await?;
+        Ok(Owner::of(subject, key, state.epoch, &state))
     }
 
     /// What is stored, as it is at this time.
     async fn find(&self, id: SessionId, now: Timestamp) -> Result<Found, Error> {
         let connected = self.connected(id);
-        let guess = self.memory.recall(id).and_then(|seen| seen.owner).map(|owner| owner.subject);
+        let last = self.memory.recall(id);
+        let guess = last.as_ref().and_then(|seen| seen.owner.as_ref());
         // Both questions at once, if it can be guessed who the session belongs to.
-        let (entry, guessed) = match &guess {
-            Some(subject) => try_join(self.entry(id), self.state(subject)).await?,
+        let (entry, guessed) = match guess {
+            Some(owner) => try_join(self.entry(id), self.state(owner.key)).await?,
             None => (self.entry(id).await?, None),
         };
         let (record, epoch, cas) = match entry {
@@ -264,47 +267,49 @@ impl Fleet {
             _ => return Ok(Found::Absent),
         };
         let (Some(subject), Some(epoch)) = (&record.subject, epoch) else {
-            let seen = seen(&record, cas, connected, None);
-            self.memory.keep(seen.clone());
-            return Ok(Found::Living(Living { record, seen }));
+            return Ok(self.living(record, (cas, connected), None, last.as_ref()));
         };
-        let guessed = guessed.filter(|_| guess.as_ref() == Some(subject)).map(|state| state.value);
-        let state = match guessed {
-            Some(state) if state.admits(id, epoch) => Some(state),
+        let guess = guess.filter(|owner| owner.subject == *subject);
+        let key = guess.map_or_else(|| Key::of(subject), |owner| owner.key);
+        let state = match guessed.filter(|state| guess.is_some() && state.value.admits(id, epoch)) {
             // The session may have logged in between the two answers: only what is asked after it counts against it.
-            _ => self.state(subject).await?.map(|state| state.value),
+            None => self.state(key).await?,
+            guessed => guessed,
         };
-        self.admitted(record, epoch, state, (cas, connected), now)
-    }
-
-    fn admitted(
-        &self,
-        record: Record,
-        epoch: Epoch,
-        state: Option<State>,
-        (cas, connected): (u64, u64),
-        now: Timestamp,
-    ) -> Result<Found, Error> {
-        match (&record.subject, state) {
-            (Some(subject), Some(state)) if state.admits(record.id, epoch) => {
-                let owner = Owner::of(subject, epoch, &state);
-                let seen = seen(&record, cas, connected, Some(owner));
-                self.memory.keep(seen.clone());
-                Ok(Found::Living(Living { record, seen }))
+        match state.map(|state| state.value) {
+            Some(state) if state.admits(id, epoch) => {
+                let is_same = |owner: &&Arc<Owner>| owner.epoch == epoch && owner.until == state.until();
+                let same = guess.filter(is_same).map(Arc::clone);
+                let owner = same.unwrap_or_else(|| Owner::of(subject, key, epoch, &state));
+                Ok(self.living(record, (cas, connected), Some(owner), last.as_ref()))
             }
-            (_, state) => {
-                self.memory.forget(record.id);
-                let left = state.map_or(Ok(None), |state| state.left(record.id, now))?;
+            state => {
+                self.memory.forget(id);
+                let left = state.map_or(Ok(None), |state| state.left(id, now))?;
                 Ok(left.map_or(Found::Absent, Found::Ended))
             }
         }
     }
 
+    fn living(
+        &self,
+        record: Record,
+        (cas, connected): (u64, u64),
+        owner: Option<Arc<Owner>>,
+        last: Option<&Seen>,
+    ) -> Found {
+        let seen = seen(&record, cas, connected, owner);
+        if last != Some(&seen) {
+            self.memory.keep(seen.clone());
+        }
+        Found::Living(Living { record, seen })
+    }
+
     fn contended(&self, id: SessionId) -> Error {
-        self.server(id).failed("the session was changed by others again and again")
+        self.server(Key::Session(id)).failed("the session was changed by others again and again")
     }
 }
 
-fn seen(record: &Record, cas: u64, connected: u64, owner: Option<Owner>) -> Seen {
+fn seen(record: &Record, cas: u64, connected: u64, owner: Option<Arc<Owner>>) -> Seen {
     Seen { id: record.id, version: record.version, cas, connected, expires: record.expires(), owner }
 }

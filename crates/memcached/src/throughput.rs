@@ -1,4 +1,4 @@
-//! Reads, measured beside a bare GET through the same client:
+//! Reads, measured beside bare GETs through the same client:
 //! `cargo test --release -p cloakroom-memcached --lib -- --ignored --nocapture`.
 
 use std::{
@@ -12,8 +12,9 @@ use cloakroom::{
 };
 use cloakroom_core::Secret;
 use engines::{Engine as _, Memcached};
+use futures_util::future::try_join;
 
-use crate::MemcachedStore;
+use crate::{MemcachedStore, key::Key};
 
 const T0: Timestamp = Timestamp::from_millis(1_767_225_845_678);
 const SESSIONS: u64 = 5_000;
@@ -24,6 +25,8 @@ const LAPS: usize = 60;
 #[derive(Clone, Copy)]
 enum Read {
     BareGet,
+    /// Of the keys that an authenticated read asks for.
+    TwoBareGets,
     Anonymous,
     Authenticated,
 }
@@ -40,8 +43,8 @@ fn throughput_of_reads_beside_a_bare_get() {
             let written = store.create(Arc::new(session(n)), T0).await.unwrap();
             assert_eq!(written, Written::Stored);
         }
-        let reads = [Read::BareGet, Read::Anonymous, Read::Authenticated];
-        let mut laps = [const { Vec::new() }; 3];
+        let reads = [Read::BareGet, Read::TwoBareGets, Read::Anonymous, Read::Authenticated];
+        let mut laps = [const { Vec::new() }; 4];
         for _ in 0..LAPS {
             for (read, laps) in reads.into_iter().zip(&mut laps) {
                 laps.push(lap(&store, read).await);
@@ -51,8 +54,10 @@ fn throughput_of_reads_beside_a_bare_get() {
             laps.sort_unstable();
             laps[laps.len() / 2]
         });
-        for (what, per_s) in ["bare GET", "anonymous read", "authenticated read"].into_iter().zip(medians) {
-            println!("{what}: {per_s} a second, {:.2} of a bare GET", per_s as f64 / medians[0] as f64);
+        let whats = ["bare GET", "two bare GETs at once", "anonymous read", "authenticated read"];
+        for (what, per_s) in whats.into_iter().zip(medians) {
+            let of = |whole: u64| per_s as f64 / whole as f64;
+            println!("{what}: {per_s} a second, {:.2} of one, {:.2} of two", of(medians[0]), of(medians[1]));
         }
     });
 }
@@ -69,8 +74,13 @@ async fn lap(store: &Arc<MemcachedStore>, read: Read) -> u64 {
                 let n = (task * 7_919 + count * 31) % SESSIONS;
                 match read {
                     Read::BareGet => {
-                        let (server, key) = store.fleet.session(id(n));
-                        drop(server.get(&key).await.unwrap());
+                        let key = Key::Session(id(n));
+                        drop(store.fleet.server(key).get(key).await.unwrap());
+                    }
+                    Read::TwoBareGets => {
+                        let keys = [Key::Session(id(SESSIONS + n)), Key::of(&subject(SESSIONS + n))];
+                        let [session, subject] = keys.map(|key| store.fleet.server(key).get(key));
+                        drop(try_join(session, subject).await.unwrap());
                     }
                     Read::Anonymous => drop(store.load(id(n), T0).await.unwrap()),
                     Read::Authenticated => drop(store.load(id(SESSIONS + n), T0).await.unwrap()),
@@ -99,10 +109,14 @@ fn session(n: u64) -> Record {
     Record {
         id: id(n),
         version: Version::from_write_id(n + 1),
-        subject: (n >= SESSIONS).then(|| Subject::new(format!("user-{n}")).unwrap()),
+        subject: (n >= SESSIONS).then(|| subject(n)),
         authority: Authority::new(Secret::from_bytes([7; 16]).verifier(&id(n))),
         times: Times::start(Lifetime::default(), T0, T0),
         client: Some("Firefox on Linux".into()),
         data: Data::from_json(&format!(r#"{{"cart":"{cart}","n":{n}}}"#)).unwrap(),
     }
+}
+
+fn subject(n: u64) -> Subject {
+    Subject::new(format!("user-{n}")).unwrap()
 }
