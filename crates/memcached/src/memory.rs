@@ -48,35 +48,70 @@ impl Owner {
     }
 }
 
-/// One place for each of so many sessions; one that comes takes the place of another.
-pub(crate) struct Memory(Box<[Mutex<Option<Seen>>]>);
+/// Places for sessions. Each session has a few that it may take; the one that came first of those leaves for it.
+pub(crate) struct Memory(Box<[Mutex<[Option<Seen>; PLACES_EACH]>]>);
 
-const PLACES: usize = 8 * 1024;
+const SETS: usize = 4 * 1024;
+const PLACES_EACH: usize = 4;
 
 impl Memory {
     pub(crate) fn new() -> Self {
-        Self((0..PLACES).map(|_| Mutex::new(None)).collect())
+        Self((0..SETS).map(|_| Mutex::default()).collect())
     }
 
     pub(crate) fn recall(&self, id: SessionId) -> Option<Seen> {
-        self.place(id).lock().as_ref().filter(|seen| seen.id == id).cloned()
+        self.places(id).lock().iter().flatten().find(|seen| seen.id == id).cloned()
     }
 
     pub(crate) fn keep(&self, seen: Seen) {
-        let place = self.place(seen.id);
-        *place.lock() = Some(seen);
+        let mut places = self.places(seen.id).lock();
+        let of_it = places.iter().position(|place| place.as_ref().is_some_and(|other| other.id == seen.id));
+        let last = of_it.unwrap_or(PLACES_EACH - 1);
+        places[..=last].rotate_right(1);
+        places[0] = Some(seen);
     }
 
     pub(crate) fn forget(&self, id: SessionId) {
-        let mut place = self.place(id).lock();
-        if place.as_ref().is_some_and(|seen| seen.id == id) {
-            *place = None;
+        for place in &mut *self.places(id).lock() {
+            if place.as_ref().is_some_and(|seen| seen.id == id) {
+                *place = None;
+            }
         }
     }
 
     /// Ids that are alive are random, so their bits are a hash already.
-    fn place(&self, id: SessionId) -> &Mutex<Option<Seen>> {
+    fn places(&self, id: SessionId) -> &Mutex<[Option<Seen>; PLACES_EACH]> {
         let bytes = id.as_bytes();
-        &self.0[usize::from(u16::from_le_bytes([bytes[6], bytes[11]])) % PLACES]
+        &self.0[usize::from(u16::from_le_bytes([bytes[6], bytes[11]])) % SETS]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(n: u8, cas: u64) -> Seen {
+        // All of them would take the same places.
+        let id = SessionId::from_bytes([n, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 7, 0, 0, 0, 0]);
+        let (version, expires) = (Version::from_write_id(1), Timestamp::from_millis(1));
+        Seen { id, version, cas, connected: 1, expires, owner: None }
+    }
+
+    /// The bug: two sessions with one place between them threw each other out, so of five thousand nearly half were read
+    /// in two round trips. The mend: there are several places for each.
+    #[test]
+    fn sessions_share_places_and_the_first_that_came_leaves() {
+        let memory = Memory::new();
+        let all = |memory: &Memory| {
+            (0..6).map(|n| memory.recall(seen(n, 0).id).map(|seen| seen.cas)).collect::<Vec<_>>()
+        };
+        (0..4).for_each(|n| memory.keep(seen(n, 1)));
+        assert_eq!(all(&memory), [Some(1), Some(1), Some(1), Some(1), None, None]);
+        memory.keep(seen(0, 2));
+        memory.keep(seen(4, 1));
+        assert_eq!(all(&memory), [Some(2), None, Some(1), Some(1), Some(1), None]);
+        memory.forget(seen(3, 0).id);
+        memory.forget(seen(5, 0).id);
+        assert_eq!(all(&memory), [Some(2), None, Some(1), None, Some(1), None]);
     }
 }
