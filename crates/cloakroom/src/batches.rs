@@ -216,7 +216,7 @@ impl<F: Fetch> Task<F> {
 }
 
 /// Those who are ready to run are let through: they may have reads to add. (The runtime's own `yield_now` would let through
-/// all who become ready meanwhile, however long that takes.)
+/// those, too, who become ready meanwhile, for some sixty turns.)
 async fn others_first() {
     let mut is_first = true;
     poll_fn(|context| {

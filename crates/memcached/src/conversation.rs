@@ -36,7 +36,7 @@ pub(crate) struct Conversation {
     /// Which connection it is, counted from the first one to this server.
     number: u64,
     prefix: String,
-    /// How many questions were asked: the number of the next one.
+    /// The number of the next question. They begin at another one on each connection.
     asked: u32,
     /// When something was last heard.
     heard: Instant,
@@ -59,7 +59,7 @@ impl Conversation {
         Self {
             number,
             prefix: prefix.to_owned(),
-            asked: 0,
+            asked: u32::from_be_bytes([number.to_le_bytes()[0], 0, 0, 0]),
             heard: Instant::now(),
             has_answered: false,
             open: VecDeque::new(),
@@ -151,6 +151,9 @@ impl Conversation {
             self.output.clear();
             self.output.shrink_to(BUFFER_BYTES);
             self.sent = 0;
+        } else if self.sent >= UNSENT_BYTES_MAX {
+            self.output.drain(..self.sent);
+            self.sent = 0;
         }
     }
 
@@ -205,7 +208,7 @@ impl Conversation {
 }
 
 /// Those who are ready to run are let through: they may have questions to add, which cost little beside the packet they are
-/// in. (The runtime's own `yield_now` would let through all who become ready meanwhile, however long that takes.)
+/// in. (The runtime's own `yield_now` would let through those, too, who become ready meanwhile, for some sixty turns.)
 async fn others_first() {
     let mut is_first = true;
     poll_fn(|context| {
@@ -311,6 +314,57 @@ mod tests {
         fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Ok(()))
         }
+    }
+
+    /// The bug: of a server that took part of what was sent, each time, all that it had taken was kept, without bound. The
+    /// mend: what was sent is thrown away.
+    #[test]
+    fn what_was_sent_is_not_kept_while_more_is_to_be_sent() {
+        let mut conversation = Conversation::new(1, "");
+        let key = Key::Session(SessionId::from_bytes([7; 16]));
+        for n in 0..1_000 {
+            let request = Request::Set { key, value: vec![b'v'; 16_384], ttl: 60, condition: If::Free };
+            conversation.write(&request, oneshot::channel().0);
+            conversation.sent(conversation.output.len() - conversation.sent - 1);
+            assert!(conversation.output.len() < 2 * UNSENT_BYTES_MAX, "after {n}");
+            assert_eq!(conversation.output.last(), Some(&b'\n'));
+        }
+    }
+
+    #[test]
+    fn questions_wait_while_too_many_are_open() {
+        let mut conversation = Conversation::new(1, "");
+        let (sender, mut jobs) = mpsc::channel(OPEN_MAX + 1);
+        let answers: Vec<_> = (0..=OPEN_MAX)
+            .map(|_| {
+                let (answer, answered) = oneshot::channel();
+                assert!(sender.try_send(Job { request: Request::Nothing, answer }).is_ok());
+                answered
+            })
+            .collect();
+        conversation.take(&mut jobs);
+        assert_eq!(conversation.open.len(), OPEN_MAX);
+        conversation.input = b"MN\r\n".to_vec();
+        conversation.answer().unwrap();
+        conversation.take(&mut jobs);
+        assert!(conversation.open.len() == OPEN_MAX && jobs.is_empty() && answers.len() > OPEN_MAX);
+    }
+
+    /// Each question has a number of its own, on this connection and beside the next one.
+    #[test]
+    fn an_answer_to_another_question_is_none() {
+        let key = Key::Session(SessionId::from_bytes([7; 16]));
+        let asked = |number: u64, connection| {
+            let mut conversation = Conversation::new(connection, "");
+            let (answer, mut answered) = oneshot::channel();
+            conversation.write(&Request::Get(key), answer);
+            conversation.write(&Request::Get(key), oneshot::channel().0);
+            conversation.input = format!("VA 1 c5 O{number}\r\nx\r\n").into_bytes();
+            conversation.answer().is_ok() && answered.try_recv().unwrap().is_ok()
+        };
+        let first = 1 << 24;
+        assert!(asked(first, 1) && asked(2 * first, 2));
+        assert!(!asked(first + 1, 1) && !asked(first, 2));
     }
 
     /// The bug: a connection that a firewall had forgotten was found dead only when somebody needed it, who then waited for

@@ -123,7 +123,7 @@ impl Server {
         self.call(Request::Set { key, value, ttl, condition }).await
     }
 
-    /// Asks, at once, and waits for the answer. A caller that goes away before is left out: the connection reads the
+    /// Asks, at once if there is room, and waits for the answer. A caller that goes away before is left out: the connection reads the
     /// answer and drops it, so nobody else ever sees it.
     ///
     /// Every read holds what this holds, twice: so it isn't the question.

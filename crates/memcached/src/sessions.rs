@@ -249,6 +249,7 @@ impl Fleet {
 
     /// What is stored, as it is at this time.
     async fn find(&self, id: SessionId, now: Timestamp) -> Result<Found, Error> {
+        // Before the question: the number in the answer may be of a server that was restarted since.
         let connected = self.connected(id);
         let last = self.memory.recall(id);
         let guess = last.as_ref().and_then(|seen| seen.owner.as_ref());
