@@ -3,6 +3,10 @@
 use super::*;
 use crate::keyring::fresh_key;
 use cloakroom_core::Timestamp;
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    span::{Attributes, Id, Record},
+};
 
 /// A source that can fail, shared with the test.
 #[derive(Clone)]
@@ -151,4 +155,60 @@ async fn a_fixed_ring_is_never_behind() {
     .await
     .unwrap_err();
     assert!(error.is_unsupported(), "{error}");
+}
+
+/// What is said of the ring: a warning a minute, and after half the time that a key is published before it is used, an error.
+#[tokio::test(start_paused = true)]
+async fn a_ring_that_cannot_be_read_for_long_is_an_error_in_the_log() {
+    let said = Said::default();
+    let _here = tracing::subscriber::set_default(said.clone());
+    let kept = kept();
+    let ring = LiveRing::open(kept.clone()).await.unwrap();
+    ring.follow(Duration::from_secs(5));
+    kept.0.lock().1 = true;
+    let_pass(TOO_LONG.as_millis() as u64 - 1).await;
+    let warnings = said.taken();
+    assert!((25..=30).contains(&warnings.len()), "{warnings:?}");
+    assert!(warnings.iter().all(|level| *level == Level::WARN), "{warnings:?}");
+    let_pass(121_000).await;
+    assert_eq!(said.taken(), [Level::ERROR, Level::ERROR]);
+    kept.0.lock().1 = false;
+    let_pass(5_000).await;
+    kept.0.lock().1 = true;
+    let_pass(5_000).await;
+    assert_eq!(said.taken(), [Level::WARN], "it was read meanwhile");
+}
+
+/// How serious what this thread logs is.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<Level>>>);
+
+impl Said {
+    fn taken(&self) -> Vec<Level> {
+        std::mem::take(&mut *self.0.lock())
+    }
+}
+
+impl Subscriber for Said {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        if event.metadata().target() == "cloakroom" {
+            self.0.lock().push(*event.metadata().level());
+        }
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
 }
