@@ -197,15 +197,17 @@ impl Data {
     pub fn from_bytes(bytes: impl Into<Box<[u8]>>) -> Result<Self, Error> {
         let bytes = bytes.into();
         let mut rest = &bytes[..];
-        let mut before = "";
+        let mut before = None;
         while !rest.is_empty() {
             let (name, value, after) =
                 split_entry(rest).ok_or_else(|| Error::corrupt("the stored data is cut off"))?;
             let name = str::from_utf8(name).map_err(|_| Error::corrupt("a stored name isn't UTF-8"))?;
-            if name <= before || serde_json::from_slice::<&serde_json::value::RawValue>(value).is_err() {
+            // Not compared with a text of no length: that may lie nowhere, where AVX-512 takes 80 ns to look.
+            let is_sorted = !name.is_empty() && before.is_none_or(|before| before < name);
+            if !is_sorted || !is_json(value) {
                 return Err(Error::corrupt("the stored data isn't a sorted list of JSON values"));
             }
-            (before, rest) = (name, after);
+            (before, rest) = (Some(name), after);
         }
         Ok(Self { bytes })
     }
@@ -350,6 +352,17 @@ fn split_length(mut rest: &[u8]) -> Option<(usize, &[u8])> {
     None
 }
 
+/// Whether this is one JSON value and nothing beside it. Most are texts, whole numbers and words, for which no parser is
+/// needed.
+fn is_json(value: &[u8]) -> bool {
+    let is_plain = match value {
+        b"true" | b"false" | b"null" | b"0" => true,
+        [b'1'..=b'9', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        _ => PlainText::of(value).is_some(),
+    };
+    is_plain || serde_json::from_slice::<&serde_json::value::RawValue>(value).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -390,6 +403,24 @@ mod tests {
                 prop_assert_eq!(data.as_bytes(), &bytes[..]);
                 let _ = data.to_json();
             }
+        }
+
+        /// What is known of a value at first sight is what the parser says.
+        #[test]
+        fn json_is_what_the_parser_takes(
+            value in prop_oneof![
+                "[-0-9]{0,6}",
+                "[-+0-9.eE]{0,6}",
+                " ?(true|false|null|nul|0|\"\"|\"a\"|\"|\"\\\\\")[ ,0-9]?",
+                "\"\\PC{0,8}\"",
+                "[\\[\\]{}\":,a0 ]{0,8}",
+            ],
+            byte in proptest::option::of(any::<u8>()),
+        ) {
+            let mut value = value.into_bytes();
+            value.extend(byte);
+            let parsed = serde_json::from_slice::<&serde_json::value::RawValue>(&value).is_ok();
+            prop_assert_eq!(is_json(&value), parsed, "{:?}", value);
         }
 
         #[test]
