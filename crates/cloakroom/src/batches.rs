@@ -215,9 +215,23 @@ impl<F: Fetch> Task<F> {
     }
 }
 
-/// Those who are ready to run are let through: they may have reads to add. (The runtime's own `yield_now` would let through
-/// those, too, who become ready meanwhile, for some sixty turns.)
-async fn others_first() {
+/// Lets those run once who are ready to: they may have something to add to what is about to be sent, such as another read.
+///
+/// (The runtime's own `yield_now` would let through those, too, who become ready meanwhile, for some sixty turns.)
+///
+/// ```
+/// # async fn example(mut waiting: tokio::sync::mpsc::Receiver<u64>) {
+/// while let Some(first) = waiting.recv().await {
+///     let mut together = vec![first];
+///     cloakroom::store::others_first().await;
+///     while let Ok(other) = waiting.try_recv() {
+///         together.push(other);
+///     }
+///     // All of them go out in one packet.
+/// }
+/// # }
+/// ```
+pub async fn others_first() {
     let mut is_first = true;
     poll_fn(|context| {
         if std::mem::take(&mut is_first) {

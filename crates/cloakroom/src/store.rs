@@ -30,7 +30,7 @@ use cloakroom_core::{Record, SessionId, Subject, Timestamp, Version};
 
 use crate::{Error, carrier::Carrier};
 pub use crate::{
-    batches::{Batches, Fetch},
+    batches::{Batches, Fetch, others_first},
     watch::{Watch, Watchers},
 };
 

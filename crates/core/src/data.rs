@@ -405,6 +405,12 @@ mod tests {
             }
         }
 
+        #[test]
+        fn names_are_there_and_sorted_and_each_is_once(first in "[a-c]{0,2}", second in "[a-c]{0,2}") {
+            let data = Data::from_sorted([(&*first, &b"1"[..]), (&*second, b"2")].into_iter());
+            prop_assert_eq!(Data::from_bytes(data.as_bytes()).is_ok(), !first.is_empty() && first < second);
+        }
+
         /// What is known of a value at first sight is what the parser says.
         #[test]
         fn json_is_what_the_parser_takes(

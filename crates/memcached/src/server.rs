@@ -123,10 +123,10 @@ impl Server {
         self.call(Request::Set { key, value, ttl, condition }).await
     }
 
-    /// Asks, at once if there is room, and waits for the answer. A caller that goes away before is left out: the connection reads the
-    /// answer and drops it, so nobody else ever sees it.
+    /// Asks, at once if there is room, and waits for the answer. A caller that goes away before is left out: the
+    /// connection reads the answer and drops it, so nobody else ever sees it.
     ///
-    /// Every read holds what this holds, twice: so it isn't the question.
+    /// What is waited with doesn't hold the question: a read waits with two of these, and its size has a price.
     pub(crate) fn call(&self, request: Request) -> impl Future<Output = Result<Response, Error>> {
         let (answer, answered) = oneshot::channel();
         let jobs = &self.next_connection().jobs;
