@@ -1,5 +1,7 @@
 //! What stands under a key: a byte for the format, a head, and of a session its record.
 
+use std::sync::Arc;
+
 use cloakroom::{
     Error, Record, SessionId, Timestamp, Version,
     store::{EndReason, Revocation, Tombstone},
@@ -11,7 +13,7 @@ const FORMAT: u8 = 1;
 /// What stands under a session's key.
 pub(crate) enum Entry {
     /// The session, and if it belongs to somebody, from when.
-    Session(Record, Option<Epoch>),
+    Session(Arc<Record>, Option<Epoch>),
     Ended(Tombstone),
 }
 
@@ -114,7 +116,7 @@ fn session_in(bytes: &[u8], epoch: Option<Epoch>) -> Result<(Entry, SessionId), 
         return Err(Error::corrupt(format!("the head of session {} doesn't fit its record", record.id)));
     }
     let id = record.id;
-    Ok((Entry::Session(record, epoch), id))
+    Ok((Entry::Session(Arc::new(record), epoch), id))
 }
 
 impl State {

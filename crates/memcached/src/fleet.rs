@@ -1,6 +1,7 @@
 //! All servers of the ring, as one place to keep sessions and subjects in.
 
 use cloakroom::{Error, SessionId, Subject, Timestamp, store::Revocation};
+use futures_util::FutureExt as _;
 
 use crate::{
     entry::{self, Entry, State},
@@ -47,9 +48,9 @@ impl Fleet {
         &self.servers[self.ring.place(key.point())]
     }
 
-    pub(crate) async fn entry(&self, id: SessionId) -> Result<Option<Stored<Entry>>, Error> {
-        let found = self.value(Key::Session(id)).await?;
-        found.map(|(bytes, cas)| Ok(Stored { value: entry::read(&bytes, id)?, cas })).transpose()
+    /// What stands under a session's key. It is asked for at once, and awaited when it is needed.
+    pub(crate) fn entry(&self, id: SessionId) -> impl Future<Output = Result<Option<Stored<Entry>>, Error>> {
+        self.stored(Key::Session(id), move |bytes| entry::read(bytes, id))
     }
 
     pub(crate) async fn put_entry(
@@ -64,10 +65,9 @@ impl Fleet {
         change(server, server.set(key, bytes, ttl, condition).await?)
     }
 
-    /// The subject's state, without which none of its sessions counts.
-    pub(crate) async fn state(&self, subject: Key) -> Result<Option<Stored<State>>, Error> {
-        let found = self.value(subject).await?;
-        found.map(|(bytes, cas)| Ok(Stored { value: State::read(&bytes)?, cas })).transpose()
+    /// The subject's state, without which none of its sessions counts. It is asked for at once, too.
+    pub(crate) fn state(&self, subject: Key) -> impl Future<Output = Result<Option<Stored<State>>, Error>> {
+        self.stored(subject, State::read)
     }
 
     /// The subject's state, begun if there is none, and sure to last until its session ends.
@@ -127,13 +127,17 @@ impl Fleet {
         Err(server.failed("a subject was changed by others again and again"))
     }
 
-    async fn value(&self, key: Key) -> Result<Option<(Vec<u8>, u64)>, Error> {
+    fn stored<T>(
+        &self,
+        key: Key,
+        read: impl FnOnce(&[u8]) -> Result<T, Error>,
+    ) -> impl Future<Output = Result<Option<Stored<T>>, Error>> {
         let server = self.server(key);
-        match server.get(key).await? {
-            Response::Value(bytes, cas) => Ok(Some((bytes, cas))),
+        server.get(key).map(move |answer| match answer? {
+            Response::Value(bytes, cas) => Ok(Some(Stored { value: read(&bytes)?, cas })),
             Response::Missing => Ok(None),
             strange => Err(server.strange(&strange)),
-        }
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use cloakroom::{
     Error, Record, SessionId, Subject, Timestamp, Version,
     store::{EndReason, Loaded, Tombstone, Written},
 };
-use futures_util::future::{join, try_join};
+use futures_util::future::join;
 
 use crate::{
     entry::{self, Entry},
@@ -19,7 +19,7 @@ use crate::{
 
 /// A living session, with all that a change of it has to know.
 struct Living {
-    record: Record,
+    record: Arc<Record>,
     seen: Seen,
 }
 
@@ -32,7 +32,7 @@ enum Found {
 impl Fleet {
     pub(crate) async fn load(&self, id: SessionId, now: Timestamp) -> Result<Loaded, Error> {
         Ok(match self.find(id, now).await? {
-            Found::Living(living) => Loaded::Found(Arc::new(living.record)),
+            Found::Living(living) => Loaded::Found(living.record),
             Found::Ended(tombstone) => Loaded::Ended(tombstone),
             Found::Absent => Loaded::Absent,
         })
@@ -91,7 +91,7 @@ impl Fleet {
             if active <= record.times.active {
                 return Ok(Written::Stored);
             }
-            record.times.active = active;
+            Arc::make_mut(&mut record).times.active = active;
             let bytes = entry::session(&record, seen.owner.as_ref().map(|owner| owner.epoch))?;
             let condition = If::Unchanged(seen.number());
             match self.put_entry(id, bytes, ttl(record.expires(), now), condition).await? {
@@ -253,12 +253,10 @@ impl Fleet {
         let connected = self.connected(id);
         let last = self.memory.recall(id);
         let guess = last.as_ref().and_then(|seen| seen.owner.as_ref());
-        // Both questions at once, if it can be guessed who the session belongs to.
-        let (entry, guessed) = match guess {
-            Some(owner) => try_join(self.entry(id), self.state(owner.key)).await?,
-            None => (self.entry(id).await?, None),
-        };
-        let (record, epoch, cas) = match entry {
+        // Both questions go out at once, if it can be guessed who the session belongs to.
+        let entry = self.entry(id);
+        let guessed = guess.map(|owner| self.state(owner.key));
+        let (record, epoch, cas) = match entry.await? {
             Some(Stored { value: Entry::Session(record, epoch), cas }) if record.is_alive(now) => {
                 (record, epoch, cas)
             }
@@ -272,6 +270,10 @@ impl Fleet {
         };
         let guess = guess.filter(|owner| owner.subject == *subject);
         let key = guess.map_or_else(|| Key::of(subject), |owner| owner.key);
+        let guessed = match guessed {
+            Some(state) => state.await?,
+            None => None,
+        };
         let state = match guessed.filter(|state| guess.is_some() && state.value.admits(id, epoch)) {
             // The session may have logged in between the two answers: only what is asked after it counts against it.
             None => self.state(key).await?,
@@ -294,7 +296,7 @@ impl Fleet {
 
     fn living(
         &self,
-        record: Record,
+        record: Arc<Record>,
         (cas, connected): (u64, u64),
         owner: Option<Arc<Owner>>,
         last: Option<&Seen>,

@@ -12,7 +12,6 @@ use cloakroom::{
 };
 use cloakroom_core::Secret;
 use engines::{Engine as _, Memcached};
-use futures_util::future::try_join;
 
 use crate::{MemcachedStore, key::Key};
 
@@ -80,7 +79,7 @@ async fn lap(store: &Arc<MemcachedStore>, read: Read) -> u64 {
                     Read::TwoBareGets => {
                         let keys = [Key::Session(id(SESSIONS + n)), Key::of(&subject(SESSIONS + n))];
                         let [session, subject] = keys.map(|key| store.fleet.server(key).get(key));
-                        drop(try_join(session, subject).await.unwrap());
+                        drop((session.await.unwrap(), subject.await.unwrap()));
                     }
                     Read::Anonymous => drop(store.load(id(n), T0).await.unwrap()),
                     Read::Authenticated => drop(store.load(id(SESSIONS + n), T0).await.unwrap()),
