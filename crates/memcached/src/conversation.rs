@@ -93,7 +93,7 @@ impl Conversation {
             tokio::select! {
                 job = jobs.recv(), if !has_ended && self.has_room() => match job {
                     Some(job) => {
-                        self.ask(job);
+                        self.ask(job, Instant::now());
                         is_gathering = true;
                     }
                     None => has_ended = true,
@@ -125,26 +125,27 @@ impl Conversation {
 
     /// Takes all questions that wait: they go out in one packet.
     fn take(&mut self, jobs: &mut mpsc::Receiver<Job>) {
+        let now = Instant::now();
         while self.has_room()
             && let Ok(job) = jobs.try_recv()
         {
-            self.ask(job);
+            self.ask(job, now);
         }
     }
 
-    fn ask(&mut self, Job { request, answer }: Job) {
+    fn ask(&mut self, Job { request, answer }: Job, now: Instant) {
         if !request.suits(self.number) {
             let _ = answer.send(Ok(Response::Exists));
         } else if !answer.is_closed() {
             // Who has gone before the question was sent needs no answer.
-            self.write(&request, answer);
+            self.write(&request, answer, now);
         }
     }
 
-    fn write(&mut self, request: &Request, answer: oneshot::Sender<Result<Response, Failure>>) {
+    fn write(&mut self, request: &Request, answer: oneshot::Sender<Result<Response, Failure>>, now: Instant) {
         let expects = request.write(&self.prefix, self.asked, &mut self.output);
         self.asked = self.asked.wrapping_add(1);
-        self.open.push_back(Open { expects, since: Instant::now(), answer });
+        self.open.push_back(Open { expects, since: now, answer });
     }
 
     fn sent(&mut self, bytes: usize) {
@@ -195,7 +196,7 @@ impl Conversation {
             Some(_) => Ok(()),
             None if self.heard.elapsed() < QUIET_MAX => Ok(()),
             None => {
-                self.write(&Request::Nothing, oneshot::channel().0);
+                self.write(&Request::Nothing, oneshot::channel().0, Instant::now());
                 Ok(())
             }
         }
@@ -239,7 +240,7 @@ mod tests {
             let key = Key::Session(SessionId::from_bytes([7; 16]));
             let request = Request::Set { key, value: b"value".into(), ttl: 60, condition };
             let job = Job { request, answer };
-            conversation.ask(job);
+            conversation.ask(job, Instant::now());
             assert_eq!(conversation.output.is_empty(), !is_sent);
             assert_eq!(matches!(answered.try_recv(), Ok(Ok(Response::Exists))), !is_sent);
         }
@@ -316,7 +317,7 @@ mod tests {
         let key = Key::Session(SessionId::from_bytes([7; 16]));
         for n in 0..1_000 {
             let request = Request::Set { key, value: vec![b'v'; 16_384], ttl: 60, condition: If::Free };
-            conversation.write(&request, oneshot::channel().0);
+            conversation.write(&request, oneshot::channel().0, Instant::now());
             conversation.sent(conversation.output.len() - conversation.sent - 1);
             assert!(conversation.output.len() < 2 * UNSENT_BYTES_MAX, "after {n}");
             assert_eq!(conversation.output.last(), Some(&b'\n'));
@@ -351,8 +352,8 @@ mod tests {
         let asked = |number: u64, connection| {
             let mut conversation = Conversation::new(connection, "");
             let (answer, mut answered) = oneshot::channel();
-            conversation.write(&Request::Get(key), answer);
-            conversation.write(&Request::Get(key), oneshot::channel().0);
+            conversation.write(&Request::Get(key), answer, Instant::now());
+            conversation.write(&Request::Get(key), oneshot::channel().0, Instant::now());
             conversation.input = format!("VA 1 c5 O{number}\r\nx\r\n").into_bytes();
             conversation.answer().is_ok() && answered.try_recv().unwrap().is_ok()
         };

@@ -1,8 +1,6 @@
 //! What the store keeps, where on the ring it lies, and under which name.
 
-use std::fmt;
-
-use base64::{display::Base64Display, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use cloakroom::{SessionId, Subject};
 use sha2::{Digest as _, Sha256};
 
@@ -28,13 +26,18 @@ impl Key {
         }
     }
 
-    /// The key as the server knows it.
-    pub(crate) fn with<'a>(&'a self, prefix: &'a str) -> impl fmt::Display + 'a {
-        fmt::from_fn(move |f| match self {
-            Self::Session(id) => write!(f, "{prefix}s:{id}"),
-            Self::Subject(digest) => {
-                write!(f, "{prefix}u:{}", Base64Display::new(digest, &BASE64_URL_SAFE_NO_PAD))
-            }
-        })
+    /// Writes the key as the server knows it.
+    pub(crate) fn write(&self, prefix: &str, output: &mut Vec<u8>) {
+        let (kind, bytes) = match self {
+            Self::Session(id) => (b"s:", &id.as_bytes()[..]),
+            Self::Subject(digest) => (b"u:", &digest[..]),
+        };
+        output.extend_from_slice(prefix.as_bytes());
+        output.extend_from_slice(kind);
+        let start = output.len();
+        output.resize(start + bytes.len().div_ceil(3) * 4, 0);
+        // There is room for it.
+        let length = BASE64_URL_SAFE_NO_PAD.encode_slice(bytes, &mut output[start..]).unwrap_or(0);
+        output.truncate(start + length);
     }
 }

@@ -1,6 +1,6 @@
 //! The part of Memcached's protocol that the store speaks: the meta commands `mg`, `ms` and `mn`, and `stats`.
 
-use std::io::Write as _;
+use std::{io::Write as _, str::FromStr};
 
 use crate::key::Key;
 
@@ -74,9 +74,15 @@ impl Request {
     pub(crate) fn write(&self, prefix: &str, number: u32, output: &mut Vec<u8>) -> Expects {
         // A vector takes whatever is written to it.
         let _ = match self {
-            Self::Get(key) => write!(output, "mg {} v c O{number}", key.with(prefix)),
+            Self::Get(key) => {
+                output.extend_from_slice(b"mg ");
+                key.write(prefix, output);
+                write!(output, " v c O{number}")
+            }
             Self::Set { key, value, ttl, condition } => {
-                let _ = write!(output, "ms {} {} T{ttl} c O{number} ", key.with(prefix), value.len());
+                output.extend_from_slice(b"ms ");
+                key.write(prefix, output);
+                let _ = write!(output, " {} T{ttl} c O{number} ", value.len());
                 let _ = match condition {
                     If::Free => write!(output, "ME\r\n"),
                     If::Unchanged(Number { cas, .. }) => write!(output, "C{cas}\r\n"),
@@ -159,11 +165,10 @@ fn lines(input: &[u8]) -> Result<Option<(Response, usize)>, Garbled> {
 }
 
 fn meta(line: &[u8], number: u32, input: &[u8]) -> Result<Option<(Response, usize)>, Garbled> {
-    let words = str::from_utf8(line).map_err(|_| garbled(line))?;
-    let mut words = words.split(' ');
+    let mut words = line.split(|byte| *byte == b' ');
     let (code, mut end) = (words.next().unwrap_or_default(), line.len() + 2);
-    let bytes = if code == "VA" {
-        let length = words.next().and_then(|word| word.parse::<usize>().ok());
+    let bytes = if code == b"VA" {
+        let length = words.next().and_then(parsed::<usize>);
         let length = length.filter(|length| *length <= VALUE_BYTES_MAX).ok_or_else(|| garbled(line))?;
         let value = end..end + length;
         end += length + 2;
@@ -179,22 +184,26 @@ fn meta(line: &[u8], number: u32, input: &[u8]) -> Result<Option<(Response, usiz
     };
     let mut cas = 0;
     for flag in words {
-        match flag.split_at_checked(1) {
-            Some(("c", value)) => cas = value.parse().map_err(|_| garbled(line))?,
+        match flag {
+            [b'c', value @ ..] => cas = parsed(value).ok_or_else(|| garbled(line))?,
             // An answer to somebody else's question.
-            Some(("O", value)) if value.parse() != Ok(number) => return Err(garbled(line)),
+            [b'O', value @ ..] if parsed(value) != Some(number) => return Err(garbled(line)),
             _ => {}
         }
     }
     let response = match code {
-        "VA" => Response::Value(input[bytes].to_vec(), cas),
-        "HD" => Response::Done(cas),
-        "EN" | "NF" => Response::Missing,
-        "NS" => Response::NotStored,
-        "EX" => Response::Exists,
+        b"VA" => Response::Value(input[bytes].to_vec(), cas),
+        b"HD" => Response::Done(cas),
+        b"EN" | b"NF" => Response::Missing,
+        b"NS" => Response::NotStored,
+        b"EX" => Response::Exists,
         _ => return Err(garbled(line)),
     };
     Ok(Some((response, end)))
+}
+
+fn parsed<T: FromStr>(digits: &[u8]) -> Option<T> {
+    str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -222,12 +231,13 @@ mod tests {
     #[test]
     fn questions_are_written_as_the_protocol_has_them() {
         let key = Key::Session(SessionId::from_bytes([7; 16]));
+        let name = "p:s:BwcHBwcHBwcHBwcHBwcHBw";
         let set = |value: &[u8], condition| Request::Set { key, value: value.into(), ttl: 60, condition };
         let unchanged = If::Unchanged(Number { cas: 5, connected: 1 });
         for (request, written) in [
-            (Request::Get(key), format!("mg {} v c O7\r\n", key.with("p:"))),
-            (set(b"a\r\nb", If::Free), format!("ms {} 4 T60 c O7 ME\r\na\r\nb\r\n", key.with("p:"))),
-            (set(b"", unchanged), format!("ms {} 0 T60 c O7 C5\r\n\r\n", key.with("p:"))),
+            (Request::Get(key), format!("mg {name} v c O7\r\n")),
+            (set(b"a\r\nb", If::Free), format!("ms {name} 4 T60 c O7 ME\r\na\r\nb\r\n")),
+            (set(b"", unchanged), format!("ms {name} 0 T60 c O7 C5\r\n\r\n")),
             (Request::Stats(""), "stats\r\n".to_owned()),
             (Request::Stats("settings"), "stats settings\r\n".to_owned()),
         ] {

@@ -60,7 +60,11 @@ mod tests {
         assert_eq!(places, [2, 1, 0, 1, 0, 0, 1, 0, 2, 2, 0, 2]);
         let session = Key::Session(SessionId::from_bytes([7; 16]));
         let subject = Key::of(&Subject::new("user-1815").unwrap());
-        let points = [session, subject].map(|key| (key.with("p:").to_string(), key.point()));
+        let points = [session, subject].map(|key| {
+            let mut name = Vec::new();
+            key.write("p:", &mut name);
+            (String::from_utf8(name).unwrap(), key.point())
+        });
         let named = |name: &str, point| (name.to_owned(), point);
         assert_eq!(
             points,
