@@ -2,7 +2,7 @@
 
 use std::{any::Any, env, fmt, panic, sync::Mutex};
 
-use crate::{DynamoDb, MariaDb, Memcached, Postgres, Redis, RedisCluster, Valkey};
+use crate::{DynamoDb, MariaDb, Memcached, MySql, Postgres, Redis, RedisCluster, Valkey};
 
 /// A kind of engine.
 pub trait Engine: Sized + Send + 'static {
@@ -71,7 +71,7 @@ impl Running {
     pub fn start(without: &[String]) -> Result<Self, &'static str> {
         let running = Self::default().with::<DynamoDb>(without)?;
         let running = running.with::<MariaDb>(without)?.with::<Memcached>(without)?;
-        let running = running.with::<Postgres>(without)?;
+        let running = running.with::<MySql>(without)?.with::<Postgres>(without)?;
         let running = running.with::<Redis>(without)?.with::<RedisCluster>(without)?;
         let running = running.with::<Valkey>(without)?;
         Ok(running)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::counts::{Counts, Runner};
 use crate::house;
 use crate::process;
-use crate::tools::{self, Environment};
+use crate::tools::{self, Environment, LeftOut};
 use crate::workspace::Workspace;
 
 /// Each command within a step is stopped after this: more than a cold build on two slow cores takes.
@@ -39,7 +39,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCod
     let options = Options::parse(arguments)?;
     let mut run = Run {
         workspace,
-        without: &options.without,
+        without: options.without.iter().map(|name| LeftOut::asked_for(name)).collect(),
         environment: Environment::default(),
         nextest: has_nextest(workspace),
         counts: Counts::default(),
@@ -54,7 +54,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCod
         report.steps.push(Ended { name: step.name, time: begun.elapsed(), result });
     }
     let must_count = ["tests", "doctests"].iter().any(|name| report.has_run(name));
-    Ok(report.close(&options.without, run.counts, must_count))
+    Ok(report.close(&run.without, run.counts, must_count))
 }
 
 /// The part of the help text about this task.
@@ -100,7 +100,7 @@ impl Options {
 /// What the steps share.
 struct Run<'a> {
     workspace: &'a Workspace,
-    without: &'a [String],
+    without: Vec<LeftOut>,
     environment: Environment,
     /// Used when it is there and never installed: compiling it takes longer than it saves.
     nextest: bool,
@@ -140,7 +140,7 @@ fn has_nextest(workspace: &Workspace) -> bool {
 }
 
 fn tools(run: &mut Run<'_>) -> Result<(), String> {
-    run.environment = tools::prepare(&run.workspace.root, run.without)?;
+    run.environment = tools::prepare(&run.workspace.root, &mut run.without)?;
     Ok(())
 }
 
@@ -189,7 +189,8 @@ fn build(run: &mut Run<'_>) -> Result<(), String> {
 
 /// The engines are started once, for all tests, and stopped at the end.
 fn tests(run: &mut Run<'_>) -> Result<(), String> {
-    let engines = engines::Running::start(run.without)
+    let without: Vec<_> = run.without.iter().map(|left_out| left_out.name.clone()).collect();
+    let engines = engines::Running::start(&without)
         .map_err(|name| format!("{name} doesn't start; --without {name} leaves its tests out"))?;
     let runner = if run.nextest { Runner::Nextest } else { Runner::Libtest };
     let mut command = runner_command(run);
@@ -197,7 +198,8 @@ fn tests(run: &mut Run<'_>) -> Result<(), String> {
         println!("{}: {}", engine.variable, engine.url);
         command.env(&engine.variable, &engine.url);
     }
-    run.count(command.arg("--no-fail-fast"), runner)
+    command.arg("--no-fail-fast").args(tools::filter(&run.without, runner));
+    run.count(&mut command, runner)
 }
 
 /// Features that no default has, and whose tests run all the same.
@@ -246,7 +248,7 @@ impl Report {
         self.steps.iter().any(|ended| ended.name == step && ended.result.is_some())
     }
 
-    fn close(&self, without: &[String], counts: Counts, must_count: bool) -> ExitCode {
+    fn close(&self, without: &[LeftOut], counts: Counts, must_count: bool) -> ExitCode {
         let closing = self.closing(without, counts, must_count);
         println!("\n{}", closing.join("\n"));
         if self.has_failed() || nothing_ran(counts, must_count) {
@@ -257,7 +259,7 @@ impl Report {
     }
 
     /// The last line is always `N passed, N failed`: the form that scripts read.
-    fn closing(&self, without: &[String], counts: Counts, must_count: bool) -> Vec<String> {
+    fn closing(&self, without: &[LeftOut], counts: Counts, must_count: bool) -> Vec<String> {
         let mut lines = vec![format!("{:10}{:>9}  result", "step", "seconds")];
         for Ended { name, time, result } in &self.steps {
             let word = match result {
@@ -323,7 +325,7 @@ mod tests {
     fn the_last_line_is_the_sum_whatever_happened() {
         let counts = Counts { passed: 3, failed: 1 };
         let failed = report(vec![Some(Ok(())), Some(Err("`cargo fmt` failed".into())), None]);
-        let closing = failed.closing(&["chromium".to_owned()], counts, true);
+        let closing = failed.closing(&[LeftOut::asked_for("chromium")], counts, true);
         assert_eq!(
             closing,
             [

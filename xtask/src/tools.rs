@@ -2,12 +2,14 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use engines::find;
 
+use crate::counts::Runner;
 use crate::packages::{Clients, PACKAGES};
 use crate::process;
 
@@ -36,9 +38,10 @@ const TOOLS: &[Tool] = &[
     tool("chromium", "chromedriver", "chromium-driver", BROWSER_TESTS),
     tool("dynamodb", "java", "default-jre-headless", "the tests of the DynamoDB store"),
     tool("dynamodb", NPM, "npm", "the tests of the DynamoDB store"),
-    tool("mariadb", "mariadbd", "mariadb-server", "the tests of the MySQL store"),
-    tool("mariadb", "mariadb-install-db", "mariadb-server", "the tests of the MySQL store"),
+    tool("mariadb", "mariadbd", "mariadb-server", "the tests of the MySQL store on MariaDB"),
+    tool("mariadb", "mariadb-install-db", "mariadb-server", "the tests of the MySQL store on MariaDB"),
     tool("memcached", "memcached", "memcached", "the tests of the Memcached store"),
+    tool("mysql", "apt-get", "apt", "the tests of the MySQL store on MySQL"),
     tool("openssl", "openssl", "openssl", "the tests of encrypted connections"),
     tool("postgres", "initdb", "postgresql", "the tests of the PostgreSQL store"),
     tool("postgres", "pgbouncer", "pgbouncer", "the tests of the PostgreSQL store"),
@@ -55,8 +58,6 @@ const BROWSER: &str = "chromium";
 const BROWSER_TESTS: &str = "the browser tests";
 /// Set to 1 when a browser is there: a plain `cargo test` skips the browser tests.
 const BROWSER_SWITCH: &str = "CLOAKROOM_BROWSER_TESTS";
-/// The names left out, with commas between them: tests that need one of them skip.
-const LEFT_OUT: &str = "CLOAKROOM_TEST_WITHOUT";
 
 const INSTALL_LIMIT: Duration = Duration::from_secs(900);
 const QUICK_LIMIT: Duration = Duration::from_secs(60);
@@ -84,26 +85,58 @@ pub(crate) fn names() -> Vec<&'static str> {
     names
 }
 
-/// What was left out, in words for the closing report.
-pub(crate) fn left_out(without: &[String]) -> Vec<String> {
-    let mut lines: Vec<_> = TOOLS
-        .iter()
-        .filter(|tool| without.iter().any(|name| name == tool.name))
-        .map(|tool| format!("LEFT OUT: {} (--without): {} did not run", tool.name, tool.needed_by))
-        .collect();
-    lines.dedup();
-    lines
+/// What tests can't have, and why not.
+#[derive(Clone, Debug)]
+pub(crate) struct LeftOut {
+    pub(crate) name: String,
+    why: String,
 }
 
-/// Installs what is missing, and says where everything is.
-pub(crate) fn prepare(root: &Path, without: &[String]) -> Result<Environment, String> {
+impl LeftOut {
+    pub(crate) fn asked_for(name: &str) -> Self {
+        Self { name: name.to_owned(), why: "--without".to_owned() }
+    }
+}
+
+/// What was left out, in words for the closing report.
+pub(crate) fn left_out(without: &[LeftOut]) -> Vec<String> {
+    let told = |LeftOut { name, why }: &LeftOut| {
+        let of_it = TOOLS.iter().filter(|tool| tool.name == name);
+        let mut lines: Vec<_> =
+            of_it.map(|tool| format!("LEFT OUT: {name} ({why}): {} did not run", tool.needed_by)).collect();
+        lines.dedup();
+        lines
+    };
+    without.iter().flat_map(told).collect()
+}
+
+/// What a runner is told so that it leaves those tests out. Browser tests are switched off instead. By the name of a test's
+/// program only nextest can tell.
+pub(crate) fn filter(without: &[LeftOut], runner: Runner) -> Vec<String> {
+    let of_engines = without.iter().map(|left_out| &left_out.name).filter(|name| *name != BROWSER);
+    let filters: Vec<_> = of_engines
+        .map(|name| match runner {
+            Runner::Nextest => format!("binary(={name}) | test({name})"),
+            Runner::Libtest => format!("--skip={name}"),
+        })
+        .collect();
+    match runner {
+        _ if filters.is_empty() => filters,
+        Runner::Nextest => vec!["--filterset".to_owned(), format!("not ({})", filters.join(" | "))],
+        Runner::Libtest => iter::once("--".to_owned()).chain(filters).collect(),
+    }
+}
+
+/// Installs what is missing, and says where everything is. What can't be fetched any more is left out by itself.
+pub(crate) fn prepare(root: &Path, without: &mut Vec<LeftOut>) -> Result<Environment, String> {
     components(root)?;
-    let wanted: Vec<_> = TOOLS.iter().filter(|tool| without.iter().all(|name| name != tool.name)).collect();
+    let is_wanted = |without: &[LeftOut], name| without.iter().all(|left_out| left_out.name != name);
+    let wanted: Vec<_> = TOOLS.iter().filter(|tool| is_wanted(without, tool.name)).collect();
     let missing: Vec<_> = wanted.iter().copied().filter(|tool| tool.find().is_none()).collect();
     if !missing.is_empty() {
         install(&missing)?;
     }
-    let mut environment = Environment { unset: vec![BROWSER_SWITCH, LEFT_OUT], ..Environment::default() };
+    let mut environment = Environment { unset: vec![BROWSER_SWITCH], ..Environment::default() };
     for tool in &wanted {
         let path = tool.find().ok_or_else(|| {
             format!("{} is still missing after installing the package {}", tool.binary, tool.package)
@@ -112,16 +145,24 @@ pub(crate) fn prepare(root: &Path, without: &[String]) -> Result<Environment, St
         environment.set.push((tool.variable(), path.into_os_string()));
     }
     let clients = Clients { npm: find(NPM).unwrap_or_default(), pip: find(PIP).unwrap_or_default() };
-    for package in PACKAGES.iter().filter(|package| without.iter().all(|name| name != package.name)) {
-        let path = package.file(root, &clients)?;
-        println!("{}: {}", package.name, path.display());
-        environment.set.push((package.variable.to_owned(), path.into_os_string()));
+    for package in PACKAGES {
+        if !is_wanted(without, package.name) {
+            continue;
+        }
+        match package.file(root, &clients) {
+            Ok(path) => {
+                println!("{}: {}", package.name, path.display());
+                environment.set.push((package.variable.to_owned(), path.into_os_string()));
+            }
+            Err(why) if package.may_be_missing() => {
+                println!("{}: {why}", package.name);
+                without.push(LeftOut { name: package.name.to_owned(), why });
+            }
+            Err(why) => return Err(why),
+        }
     }
     if wanted.iter().any(|tool| tool.name == BROWSER) {
         environment.set.push((BROWSER_SWITCH.to_owned(), "1".into()));
-    }
-    if !without.is_empty() {
-        environment.set.push((LEFT_OUT.to_owned(), without.join(",").into()));
     }
     Ok(environment)
 }
@@ -225,22 +266,46 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_said_once() {
+        let why = "it rained".to_owned();
+        let without = [LeftOut::asked_for("chromium"), LeftOut { name: "mysql".to_owned(), why }];
         assert_eq!(
-            left_out(&["chromium".to_owned()]),
-            ["LEFT OUT: chromium (--without): the browser tests did not run"]
+            left_out(&without),
+            [
+                "LEFT OUT: chromium (--without): the browser tests did not run",
+                "LEFT OUT: mysql (it rained): the tests of the MySQL store on MySQL did not run",
+            ]
         );
         assert!(left_out(&[]).is_empty());
         assert!(names().windows(2).all(|pair| pair[0] < pair[1]), "{:?}", names());
     }
 
+    /// The bug: `--without redis` left Redis out, and the tests that need it ran and failed: they were told by a variable that
+    /// none of them read. The mend: they aren't run.
     #[test]
-    fn a_tests_environment_says_what_is_left_out_and_nothing_stale() {
-        let without: Vec<String> = names().iter().map(|&name| name.to_owned()).collect();
+    fn tests_of_what_is_left_out_are_not_run() {
+        let without = ["chromium", "mysql", "redis"].map(LeftOut::asked_for);
+        for (count, nextest, libtest) in [
+            (0, &[][..], &[][..]),
+            (1, &[], &[]),
+            (2, &["--filterset", "not (binary(=mysql) | test(mysql))"], &["--", "--skip=mysql"]),
+            (
+                3,
+                &["--filterset", "not (binary(=mysql) | test(mysql) | binary(=redis) | test(redis))"],
+                &["--", "--skip=mysql", "--skip=redis"],
+            ),
+        ] {
+            assert_eq!(filter(&without[..count], Runner::Nextest), nextest);
+            assert_eq!(filter(&without[..count], Runner::Libtest), libtest);
+        }
+    }
+
+    #[test]
+    fn a_tests_environment_says_nothing_stale() {
+        let mut without: Vec<_> = names().into_iter().map(LeftOut::asked_for).collect();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut command = Command::new("true");
-        prepare(root, &without).unwrap().apply(&mut command);
+        prepare(root, &mut without).unwrap().apply(&mut command);
         let variables: Vec<_> = command.get_envs().collect();
         assert!(variables.contains(&(BROWSER_SWITCH.as_ref(), None)), "{variables:?}");
-        assert!(variables.contains(&(LEFT_OUT.as_ref(), Some(names().join(",").as_ref()))), "{variables:?}");
     }
 }

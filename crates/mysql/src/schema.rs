@@ -23,9 +23,10 @@ pub(crate) async fn prepare(db: &mut Conn, migrates: bool) -> Result<(), Failure
     if !migrates {
         return check(present(db).await?);
     }
+    // A lock's name has 64 characters at most. MySQL 9 has no SHA1 any more.
     let name: Option<String> =
-        db.query_first("SELECT SHA1(CONCAT('cloakroom:', COALESCE(DATABASE(), '')))").await?;
-    let Some(name) = name else { return Err(Error::invalid("MySQL has no SHA1 function").into()) };
+        db.query_first("SELECT SHA2(CONCAT('cloakroom:', COALESCE(DATABASE(), '')), 224)").await?;
+    let Some(name) = name else { return Err(Error::invalid("MySQL has no SHA2 function").into()) };
     let locked: Option<Option<u8>> = db.exec_first("SELECT GET_LOCK(?, ?)", (&name, LOCK_WAIT_S)).await?;
     if locked.flatten() != Some(1) {
         return Err(Error::unavailable(

@@ -8,7 +8,7 @@ mod server;
 
 use std::process::Output;
 
-use engines::{Breakable as _, DynamoDb, Engine, MariaDb, Memcached, Postgres, Redis, Valkey, shared};
+use engines::{Breakable as _, DynamoDb, Engine, MariaDb, Memcached, MySql, Postgres, Redis, Valkey, shared};
 
 use crate::server::Folder;
 
@@ -79,6 +79,13 @@ fn postgres_is_examined() {
 fn mariadb_is_examined() {
     let engine = MariaDb::start();
     is_examined(&used(&engine), &["version", "rights", "durability", "tables", "room"]);
+}
+
+#[test]
+fn mysql_is_examined() {
+    // It keeps a log for replicas, unless told otherwise.
+    let engine = MySql::start_durable();
+    is_examined(&used(&engine), &["version", "rights", "durability", "replication", "tables", "room"]);
 }
 
 #[test]

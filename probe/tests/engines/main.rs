@@ -69,6 +69,7 @@ on_engines! {
     dynamodb: DynamoDb;
     mariadb: MariaDb;
     memcached: Memcached;
+    mysql: MySql;
     postgres: Postgres;
     redis: Redis;
     valkey: Valkey;

@@ -7,7 +7,7 @@ use cloakroom::{
 use futures_util::future;
 use mysql_async::{Row, prelude::Queryable as _};
 
-use crate::{
+use super::{
     fixture::Database,
     revoking::{T0, create, session},
 };
@@ -26,7 +26,7 @@ async fn several_are_looked_up_by_the_primary_key() {
         let statement = include_str!("../../src/sql/load_several.sql")
             .replacen('?', &format!("{places}, UNHEX('000000000000000000000000000000AB')"), 1)
             .replace('?', "5");
-        let plan: Vec<Row> = admin.query(format!("EXPLAIN {statement}")).await.unwrap();
+        let plan: Vec<Row> = admin.query(format!("EXPLAIN FORMAT = TRADITIONAL {statement}")).await.unwrap();
         let on_sessions =
             plan.iter().find(|row| row.get::<String, _>("table").as_deref() == Some("cloakroom_session"));
         let on_sessions = on_sessions.unwrap_or_else(|| panic!("{size}: {plan:?}"));

@@ -1,5 +1,5 @@
 //! The contract of every store.
 
-use crate::fixture::Database;
+use super::fixture::Database;
 
 cloakroom_store_test::suite!(Database::new(), shared, durable);

@@ -7,11 +7,12 @@ use cloakroom::{
     store::{Loaded, Store},
 };
 use cloakroom_mysql::MySqlStore;
-use engines::{Breakable as _, Engine as _, MariaDb, Proxy};
+use engines::{Breakable as _, Engine as _, Proxy};
 use mysql_async::{Conn, Opts, prelude::Queryable as _};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::revoking::{T0, create, session};
+use super::revoking::{T0, create, session};
+use crate::Server;
 
 const NOW: Timestamp = T0;
 
@@ -27,7 +28,7 @@ async fn is_found(store: &MySqlStore, record: &Record) -> bool {
 /// Of two sessions in turn, so that an answer to another call would be seen.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_given_up_on_while_the_server_hangs_do_no_harm_afterwards() {
-    let server = MariaDb::start();
+    let server = Server::start();
     let store = Arc::new(MySqlStore::connect(&server.url()).await.unwrap());
     let (one, other) = (session(1), session(2));
     create(&store, &one).await;
@@ -51,7 +52,7 @@ async fn calls_given_up_on_while_the_server_hangs_do_no_harm_afterwards() {
 /// spell. The mend: a reading is made once more on a new connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_were_closed_while_idle_cost_no_reader_an_error() {
-    let server = MariaDb::start();
+    let server = Server::start();
     let proxy = Proxy::start(server.address());
     let store = MySqlStore::connect(&server.url_at(proxy.address())).await.unwrap();
     let record = session(1);
@@ -68,7 +69,7 @@ async fn connections_that_were_closed_while_idle_cost_no_reader_an_error() {
 /// seconds later, and takes the other connections of that time with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_black_hole_holds_connections_for_two_seconds_and_no_longer() {
-    let server = MariaDb::start();
+    let server = Server::start();
     let proxy = Proxy::start(server.address());
     let store = Arc::new(
         MySqlStore::connect(&format!("{}?connections=4", server.url_at(proxy.address()))).await.unwrap(),
@@ -100,7 +101,7 @@ async fn a_black_hole_holds_connections_for_two_seconds_and_no_longer() {
 /// The bug: `close` took what was free, and answered while changes were under way. The mend: it waits for all of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_waits_for_what_was_accepted() {
-    let server = MariaDb::start();
+    let server = Server::start();
     let proxy = Proxy::start(server.address());
     let store = Arc::new(MySqlStore::connect(&server.url_at(proxy.address())).await.unwrap());
     create(&store, &session(0)).await;
@@ -129,7 +130,7 @@ async fn closing_waits_for_what_was_accepted() {
 /// none is made to a server that takes no changes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_was_made_a_replica_is_left() {
-    let server = MariaDb::start();
+    let server = Server::start();
     drop(MySqlStore::connect(&server.url()).await.unwrap());
     let mut admin =
         Conn::new(Opts::from_url(&format!("{}?prefer_socket=false", server.url())).unwrap()).await.unwrap();
@@ -157,7 +158,7 @@ async fn a_server_that_was_made_a_replica_is_left() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_was_killed_is_used_again_within_seconds_of_its_return() {
-    let mut server = MariaDb::start_durable();
+    let mut server = Server::start_durable();
     let store = MySqlStore::connect(&server.url()).await.unwrap();
     assert!(loads(&store).await);
     server.kill();
@@ -174,7 +175,7 @@ async fn a_server_that_was_killed_is_used_again_within_seconds_of_its_return() {
 
 #[tokio::test]
 async fn a_refused_login_and_an_unknown_database_are_settings_to_mend() {
-    let server = engines::shared::<MariaDb>();
+    let server = engines::shared::<crate::Server>();
     let url = server.replace("root@", "nobody:hunter2@");
     let error = MySqlStore::connect(&url).await.unwrap_err();
     assert!(error.is_invalid() && !format!("{error:?}").contains("hunter2"), "{error:?}");

@@ -10,7 +10,7 @@ use cloakroom_core::Secret;
 use cloakroom_mysql::MySqlStore;
 use engines::Proxy;
 
-use crate::fixture::Database;
+use super::fixture::Database;
 
 pub(crate) const T0: Timestamp = Timestamp::from_millis(1_767_225_845_678);
 
@@ -74,9 +74,13 @@ async fn ten_thousand_sessions_of_one_subject_end_by_pages() {
     let mut db = database.admin().await;
     // As many others like it.
     let copy = "INSERT INTO cloakroom_session (id, version, subject, created_ms, started_ms, active_ms, end_ms, idle_s, \
-                epoch, authority, data) SELECT CONCAT(UNHEX(LPAD(HEX(seq), 16, '0')), REPEAT(CHAR(7), 8)), version, \
-                subject, created_ms, started_ms, active_ms, end_ms, idle_s, epoch, authority, data FROM \
-                cloakroom_session, seq_1_to_9999";
+                epoch, authority, data) \
+                WITH digit AS (SELECT 0 AS n UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 \
+                UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9), \
+                number AS (SELECT 1000 * a.n + 100 * b.n + 10 * c.n + d.n AS n FROM digit a, digit b, digit c, digit d) \
+                SELECT CONCAT(UNHEX(LPAD(HEX(number.n), 16, '0')), REPEAT(CHAR(7), 8)), version, \
+                subject, created_ms, started_ms, active_ms, end_ms, idle_s, epoch, authority, data \
+                FROM cloakroom_session, number WHERE number.n > 0";
     mysql_async::prelude::Queryable::query_drop(&mut db, copy).await.unwrap();
     let spared = session(77).id;
     let (turns, begun) = (proxy.turns(), std::time::Instant::now());

@@ -7,7 +7,7 @@ use cloakroom::{
 use cloakroom_mysql::MySqlStore;
 use mysql_async::prelude::Queryable as _;
 
-use crate::fixture::Database;
+use super::fixture::Database;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_several_that_start_at_once_one_makes_the_tables() {
@@ -48,7 +48,8 @@ async fn the_printed_statements_and_the_documented_rights_suffice() {
     let (name, user) =
         (database.url().rsplit_once('/').unwrap().1.to_owned(), format!("u{}", std::process::id()));
     let login = |path: &str| database.url().replace("root", &format!("{user}:secret")) + path;
-    db.query_drop(format!("CREATE OR REPLACE USER '{user}' IDENTIFIED BY 'secret'")).await.unwrap();
+    db.query_drop(format!("DROP USER IF EXISTS '{user}'")).await.unwrap();
+    db.query_drop(format!("CREATE USER '{user}' IDENTIFIED BY 'secret'")).await.unwrap();
     db.query_drop(format!("GRANT SELECT ON {name}.* TO '{user}'")).await.unwrap();
     let refused = MySqlStore::connect(&login("?migrate=false")).await.unwrap_err();
     assert!(refused.is_invalid() && refused.to_string().contains("cloakroom migrations"), "{refused:?}");

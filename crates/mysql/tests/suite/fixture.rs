@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use cloakroom_mysql::MySqlStore;
 use cloakroom_store_test::Harness;
-use engines::MariaDb;
 use mysql_async::{Conn, Opts, prelude::Queryable as _};
 
 /// A database on the server that all tests share.
@@ -17,7 +16,7 @@ impl Database {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let shared = engines::shared::<MariaDb>();
+        let shared = engines::shared::<crate::Server>();
         let server = shared.rsplit_once('/').unwrap().0.to_owned();
         Self { server, name }
     }

@@ -2,14 +2,15 @@
 
 use cloakroom::store::{Severity, Store as _};
 use cloakroom_mysql::MySqlStore;
-use engines::{Certificates, Engine as _, MariaDb};
+use engines::{Certificates, Engine as _};
 
-use crate::revoking::{T0, create, session};
+use super::revoking::{T0, create, session};
+use crate::Server;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_encrypted_connection_is_to_whom_the_authority_vouches_for() {
     let certificates = Certificates::new();
-    let server = MariaDb::with_options(&[
+    let server = Server::with_options(&[
         &format!("--ssl-cert={}", certificates.certificate()),
         &format!("--ssl-key={}", certificates.key()),
         &format!("--ssl-ca={}", certificates.authority()),
@@ -40,7 +41,7 @@ async fn an_encrypted_connection_is_to_whom_the_authority_vouches_for() {
         let error = MySqlStore::connect(&url).await.err().unwrap_or_else(|| panic!("{url} was opened"));
         assert!(error.is_unavailable() || error.is_invalid(), "{error:?}");
     }
-    let plain = MariaDb::start();
+    let plain = Server::start();
     let url = format!("{}?sslmode=verify&ca={}", plain.url(), certificates.authority());
     assert!(
         MySqlStore::connect(&url).await.is_err(),
