@@ -87,9 +87,10 @@ impl Record {
     /// # Errors
     /// [`Error::is_corrupt`] if the bytes are no record, or were written by a newer version.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let is_keyed = match bytes.first() {
-            Some(&FORMAT) => false,
-            Some(&FORMAT_KEYED) => true,
+        // The head has one length, and is read at once instead of byte by byte.
+        let (is_keyed, id, rest) = match bytes.split_first_chunk::<17>() {
+            Some((&[FORMAT, ref id @ ..], rest)) => (false, SessionId::from_bytes(*id), rest),
+            Some((&[FORMAT_KEYED, ref id @ ..], rest)) => (true, SessionId::from_bytes(*id), rest),
             _ => {
                 return Err(Error::corrupt(
                     "the stored record has a format this version doesn't know: it was written by a newer one, or isn't a record",
@@ -97,7 +98,7 @@ impl Record {
             }
         };
         let damaged = |error| Error::corrupt("the stored record is damaged").because(error);
-        let (mut stored, mut rest): (Loaded<'_>, _) = postcard::take_from_bytes(bytes).map_err(damaged)?;
+        let (mut stored, mut rest): (Loaded<'_>, _) = postcard::take_from_bytes(rest).map_err(damaged)?;
         if is_keyed {
             let coded;
             (coded, rest) = postcard::take_from_bytes(rest).map_err(damaged)?;
@@ -108,7 +109,7 @@ impl Record {
         }
         let [created, started, active, end] = stored.times;
         Ok(Self {
-            id: stored.id,
+            id,
             version: stored.version,
             subject: stored.subject.map(Subject::new).transpose()?,
             authority: stored.authority,
@@ -136,11 +137,9 @@ struct Stored<'a> {
     data: &'a [u8],
 }
 
+/// What follows the format and the id.
 #[derive(Deserialize)]
 struct Loaded<'a> {
-    #[allow(dead_code, reason = "checked before the rest is read")]
-    format: u8,
-    id: SessionId,
     version: Version,
     subject: Option<&'a str>,
     authority: Authority,

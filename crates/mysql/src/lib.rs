@@ -1,5 +1,4 @@
-//! Cloakroom sessions in MariaDB (10.5 and later; tested on 10.11) or MySQL (8.0 and later, by its documentation: this
-//! project has no MySQL to test on).
+//! Cloakroom sessions in MySQL (8.0 and later; tested on 9.7) or MariaDB (10.5 and later; tested on 10.11).
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), cloakroom::Error> {
