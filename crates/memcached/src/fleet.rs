@@ -48,7 +48,7 @@ impl Fleet {
         &self.servers[self.ring.place(key.point())]
     }
 
-    /// What stands under a session's key. It is asked for at once, and awaited when it is needed.
+    /// What stands under a session's key. It is asked for at once, if there is room, and awaited when it is needed.
     pub(crate) fn entry(&self, id: SessionId) -> impl Future<Output = Result<Option<Stored<Entry>>, Error>> {
         self.stored(Key::Session(id), move |bytes| entry::read(bytes, id))
     }
@@ -65,7 +65,7 @@ impl Fleet {
         change(server, server.set(key, bytes, ttl, condition).await?)
     }
 
-    /// The subject's state, without which none of its sessions counts. It is asked for at once, too.
+    /// The subject's state, without which none of its sessions counts. It is asked for likewise.
     pub(crate) fn state(&self, subject: Key) -> impl Future<Output = Result<Option<Stored<State>>, Error>> {
         self.stored(subject, State::read)
     }

@@ -36,8 +36,13 @@ impl Key {
         output.extend_from_slice(kind);
         let start = output.len();
         output.resize(start + bytes.len().div_ceil(3) * 4, 0);
-        // There is room for it.
-        let length = BASE64_URL_SAFE_NO_PAD.encode_slice(bytes, &mut output[start..]).unwrap_or(0);
-        output.truncate(start + length);
+        match BASE64_URL_SAFE_NO_PAD.encode_slice(bytes, &mut output[start..]) {
+            Ok(length) => output.truncate(start + length),
+            // There was room for it. But a key without its end would be everybody's.
+            Err(_) => {
+                output.truncate(start);
+                output.extend_from_slice(BASE64_URL_SAFE_NO_PAD.encode(bytes).as_bytes());
+            }
+        }
     }
 }

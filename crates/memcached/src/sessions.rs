@@ -253,7 +253,7 @@ impl Fleet {
         let connected = self.connected(id);
         let last = self.memory.recall(id);
         let guess = last.as_ref().and_then(|seen| seen.owner.as_ref());
-        // Both questions go out at once, if it can be guessed who the session belongs to.
+        // Both questions go out before either is waited for, if it can be guessed who the session belongs to.
         let entry = self.entry(id);
         let guessed = guess.map(|owner| self.state(owner.key));
         let (record, epoch, cas) = match entry.await? {
@@ -270,11 +270,11 @@ impl Fleet {
         };
         let guess = guess.filter(|owner| owner.subject == *subject);
         let key = guess.map_or_else(|| Key::of(subject), |owner| owner.key);
-        let guessed = match guessed {
+        let guessed = match guessed.filter(|_| guess.is_some()) {
             Some(state) => state.await?,
             None => None,
         };
-        let state = match guessed.filter(|state| guess.is_some() && state.value.admits(id, epoch)) {
+        let state = match guessed.filter(|state| state.value.admits(id, epoch)) {
             // The session may have logged in between the two answers: only what is asked after it counts against it.
             None => self.state(key).await?,
             guessed => guessed,

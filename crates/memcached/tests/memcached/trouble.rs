@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use cloakroom::store::{Store as _, Written};
+use cloakroom::store::{Loaded, Store as _, Written};
 use cloakroom_memcached::MemcachedStore;
 use engines::{Engine as _, Memcached, Proxy};
 
 use crate::fixture::{
     T0, changed, create, found, id, open, recovery, replace, revoke, ring_url, session, session_of, subject,
-    within,
+    tombstone, within,
 };
 
 /// One server of the ring is down: its sessions are unavailable, and all others are served as ever. Nothing moves to
@@ -90,6 +90,35 @@ async fn without_the_subjects_server_a_session_is_unavailable() {
     }
     // A quarter has both on the one server that is left.
     assert!(served > 2 && unavailable > 15, "{served} and {unavailable}");
+}
+
+/// A session that another process ended has ended, also where this process remembers whose it was and they can't be asked.
+#[tokio::test]
+async fn without_the_subjects_server_an_ended_session_has_ended() {
+    let (a, mut b) = (Memcached::start(), Memcached::start());
+    let url = ring_url(&[&a, &b]);
+    let [store, other, fresh] = [
+        MemcachedStore::open(&url).await.unwrap(),
+        MemcachedStore::open(&url).await.unwrap(),
+        MemcachedStore::open(&url).await.unwrap(),
+    ];
+    let records: Vec<_> = (0..40).map(|n| session_of(&format!("user-{n}"), n)).collect();
+    for record in &records {
+        create(&store, record).await;
+        let ended = other.end(tombstone(record.id), None, T0).await.unwrap();
+        assert_eq!(ended, Written::Stored);
+    }
+    b.process().kill();
+    let mut ended = 0;
+    for record in &records {
+        match (store.load(record.id, T0).await, fresh.load(record.id, T0).await) {
+            (Ok(Loaded::Ended(_)), Ok(Loaded::Ended(_))) => ended += 1,
+            (Err(error), Err(_)) => assert!(error.is_unavailable()),
+            differ => panic!("{differ:?}"),
+        }
+    }
+    // Half of them are on the server that is left.
+    assert!(ended > 8, "{ended}");
 }
 
 /// A server that hangs: every call is over by its deadline. When it goes on, everything works, without a restart.
