@@ -6,7 +6,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -114,8 +114,18 @@ impl Process {
     }
 
     /// Stops it, and whatever it started, where it stands: connections stay open, and nothing answers.
+    ///
+    /// The signal is taken by one of the process's threads, when that runs next; all others go on until then.
+    ///
+    /// # Panics
+    /// If they don't stop.
     pub fn hang(&self) {
         self.signal_all("STOP");
+        let begun = Instant::now();
+        while !descendants(self.pid).into_iter().chain([self.pid]).all(is_stopped) {
+            assert!(begun.elapsed() < READY_MAX, "{:?} doesn't stop", self.start.program);
+            thread::sleep(POLL);
+        }
     }
 
     /// Lets it go on after [`Process::hang`].
@@ -188,11 +198,22 @@ fn descendants(pid: u32) -> Vec<u32> {
     found
 }
 
-/// The fourth field; the second is a name in brackets that may hold anything.
 fn parent(pid: u32) -> Option<u32> {
+    field(Path::new(&format!("/proc/{pid}")), 1)?.parse().ok()
+}
+
+/// Whether none of its threads runs. One that has ended, or that is about to, does nothing either.
+fn is_stopped(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    let mut states = threads.flatten().filter_map(|thread| field(&thread.path(), 0));
+    states.all(|state| ["T", "Z", "X"].contains(&&*state))
+}
+
+/// Of those behind the name, which stands in brackets and may hold anything.
+fn field(of: &Path, nth: usize) -> Option<String> {
     let mut stat = String::new();
-    fs::File::open(format!("/proc/{pid}/stat")).ok()?.read_to_string(&mut stat).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    fs::File::open(of.join("stat")).ok()?.read_to_string(&mut stat).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(nth).map(str::to_owned)
 }
 
 /// A program that tests drive: named by a variable such as `CLOAKROOM_REDIS_SERVER`, or found on the path and in the
@@ -229,6 +250,23 @@ fn of_postgres() -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The bug: a server of many threads answered once more after it was stopped, for the thread that had to take the signal
+    /// hadn't run yet. The mend: it is waited for.
+    #[test]
+    fn what_hangs_has_stopped() {
+        let log = env::temp_dir().join(format!("cloakroom-stopped-{}", std::process::id()));
+        // What keeps itself busy isn't asleep when it is looked at.
+        let process = Start::new("sh", &log).args(["-c", "while :; do :; done"]).spawn(|| true);
+        assert!(!is_stopped(process.pid()));
+        for _ in 0..20 {
+            process.hang();
+            assert!(is_stopped(process.pid()));
+            process.resume();
+        }
+        drop(process);
+        let _ = fs::remove_file(log);
+    }
 
     /// The bug: children were looked for after their parent was killed, when they were another's; those that had been
     /// stopped stayed for ever.

@@ -70,7 +70,7 @@ async fn a_server_that_is_down_takes_only_its_own_sessions_along() {
 async fn without_the_subjects_server_a_session_is_unavailable() {
     let (a, mut b) = (Memcached::start(), Memcached::start());
     let store = MemcachedStore::open(&ring_url(&[&a, &b])).await.unwrap();
-    let records: Vec<_> = (0..40).map(|n| session_of(&format!("user-{n}"), n)).collect();
+    let records: Vec<_> = (0..120).map(|n| session_of(&format!("user-{n}"), n)).collect();
     for record in &records {
         create(&store, record).await;
     }
@@ -89,7 +89,7 @@ async fn without_the_subjects_server_a_session_is_unavailable() {
         }
     }
     // A quarter has both on the one server that is left.
-    assert!(served > 2 && unavailable > 15, "{served} and {unavailable}");
+    assert!(served > 8 && unavailable > 45, "{served} and {unavailable}");
 }
 
 /// A session that another process ended has ended, also where this process remembers whose it was and they can't be asked.
@@ -102,7 +102,7 @@ async fn without_the_subjects_server_an_ended_session_has_ended() {
         MemcachedStore::open(&url).await.unwrap(),
         MemcachedStore::open(&url).await.unwrap(),
     ];
-    let records: Vec<_> = (0..40).map(|n| session_of(&format!("user-{n}"), n)).collect();
+    let records: Vec<_> = (0..120).map(|n| session_of(&format!("user-{n}"), n)).collect();
     for record in &records {
         create(&store, record).await;
         let ended = other.end(tombstone(record.id), None, T0).await.unwrap();
@@ -118,7 +118,7 @@ async fn without_the_subjects_server_an_ended_session_has_ended() {
         }
     }
     // Half of them are on the server that is left.
-    assert!(ended > 8, "{ended}");
+    assert!(ended > 30, "{ended}");
 }
 
 /// A server that hangs: every call is over by its deadline. When it goes on, everything works, without a restart.
