@@ -1,6 +1,7 @@
 //! What can go wrong, and what it means to the engine.
 
 use cloakroom::Error;
+use mysql_async::DriverError;
 
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -71,6 +72,15 @@ impl Failure {
                     error.code, error.message
                 ))
             }
+            // MySQL gives no hint whether there is such a user: for one that it doesn't know, it picks a method by chance.
+            Self::Driver(mysql_async::Error::Driver(
+                ref error @ (DriverError::UnknownAuthPlugin { .. }
+                | DriverError::CleartextPluginDisabled
+                | DriverError::MysqlOldPasswordDisabled),
+            )) => Error::invalid(format!(
+                "MySQL wants a login that this program doesn't offer ({error}). Check the URL's user, who may be unknown; \
+                 one who is known can be given another: ALTER USER … IDENTIFIED WITH caching_sha2_password BY …"
+            )),
             Self::ReadOnly => Error::invalid(
                 "the MySQL server is a replica, or read-only: sessions change all the time; give the address of the \
                  primary",
@@ -119,9 +129,24 @@ impl From<Failure> for Error {
                 Self::unavailable("MySQL can't be reached", error.to_string())
             }
             Failure::Driver(mysql_async::Error::Driver(
-                mysql_async::DriverError::FromValue { .. } | mysql_async::DriverError::FromRow { .. },
+                DriverError::FromValue { .. } | DriverError::FromRow { .. },
             )) => Self::corrupt("a row of the session tables has another form than this version writes"),
             Failure::Driver(error) => Self::unavailable("the connection to MySQL failed", error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_that_is_not_offered_is_a_setting_to_mend() {
+        let unknown = DriverError::UnknownAuthPlugin { name: "sha256_password".to_owned() };
+        let error = Failure::Driver(unknown.into()).into_opening_error();
+        assert!(error.is_invalid(), "{error:?}");
+        for part in ["sha256_password", "Check the URL's user", "ALTER USER"] {
+            assert!(error.to_string().contains(part), "{error}");
         }
     }
 }

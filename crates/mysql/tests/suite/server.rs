@@ -176,9 +176,13 @@ async fn a_server_that_was_killed_is_used_again_within_seconds_of_its_return() {
 #[tokio::test]
 async fn a_refused_login_and_an_unknown_database_are_settings_to_mend() {
     let server = engines::shared::<crate::Server>();
-    let url = server.replace("root@", "nobody:hunter2@");
-    let error = MySqlStore::connect(&url).await.unwrap_err();
-    assert!(error.is_invalid() && !format!("{error:?}").contains("hunter2"), "{error:?}");
+    // The bug: MySQL wants the login of a user that it doesn't know by this method or that, and where the driver doesn't
+    // have the method, the server was said to be out of reach. The mend: it is told what to check.
+    for n in 0..16 {
+        let url = server.replace("root@", &format!("nobody-{n}:hunter2@"));
+        let error = MySqlStore::connect(&url).await.unwrap_err();
+        assert!(error.is_invalid() && !format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
     let unknown = server.rsplit_once('/').unwrap().0.to_owned() + "/nowhere";
     assert!(MySqlStore::connect(&unknown).await.unwrap_err().is_invalid());
     let closed = format!("mysql://u:hunter2@127.0.0.1:{}/db", engines::free_port());
