@@ -256,14 +256,18 @@ mod tests {
     #[test]
     fn what_hangs_has_stopped() {
         let log = env::temp_dir().join(format!("cloakroom-stopped-{}", std::process::id()));
-        // What keeps itself busy isn't asleep when it is looked at.
-        let process = Start::new("sh", &log).args(["-c", "while :; do :; done"]).spawn(|| true);
-        assert!(!is_stopped(process.pid()));
-        for _ in 0..20 {
+        // It waits long for its turn, so it is told to stop long before it does.
+        let busy = Start::new("sh", &log)
+            .args(["-c", "for n in 1 2 3 4 5 6 7 8; do while :; do :; done & done; wait"]);
+        let others = busy.spawn(|| true);
+        let process =
+            Start::new("nice", &log).args(["-n", "19", "sh", "-c", "while :; do :; done"]).spawn(|| true);
+        for _ in 0..3 {
             process.hang();
             assert!(is_stopped(process.pid()));
             process.resume();
         }
+        drop(others);
         drop(process);
         let _ = fs::remove_file(log);
     }
