@@ -33,7 +33,7 @@ pub(crate) enum Fetched {
     Gone(String),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Ecosystem {
     /// Another distribution of Debian's, whose version is its name. Packages come with all that they depend on.
     Apt,
@@ -92,15 +92,16 @@ impl Package {
         });
         let folder = all.join(format!("{}-{}", self.package, self.version));
         let file = folder.join(self.file.replace("{arch}", env::consts::ARCH));
-        if !file.is_file()
-            && let Some(why) =
-                self.fetch(&all, &folder, clients).map_err(|error| format!("{}: {error}", self.package))?
-        {
-            return Ok(Fetched::Gone(why));
+        if !file.is_file() {
+            let fetched = self.fetch(&all, &folder, clients);
+            if let Some(why) = fetched.map_err(|error| format!("{}: {error}", self.package))? {
+                return Ok(Fetched::Gone(why));
+            }
         }
-        match file.is_file() {
-            true => Ok(Fetched::At(file)),
-            false => Err(format!("{} has no {}", self.package, file.display())),
+        if file.is_file() {
+            Ok(Fetched::At(file))
+        } else {
+            Err(format!("{} has no {}", self.package, file.display()))
         }
     }
 
@@ -136,32 +137,23 @@ impl Package {
             found = mirror()?;
         }
         let Some(mirror) = found else { return Ok(Some("this system has no mirror of Debian's".to_owned())) };
-        for folder in ["fetched/lists/partial", "fetched/archives/partial", "root"] {
+        for folder in ["fetched/lists/partial", "fetched/archives/partial", "unpacked"] {
             made(&parts.join(folder))?;
         }
-        let place = parts.join("fetched");
-        let place = place.display();
+        let fetched = parts.join("fetched");
+        let settings = include_str!("apt/settings").replace("PLACE", &fetched.display().to_string());
         let sources = format!("deb [signed-by={KEYRING}] {mirror} {} main\n", self.version);
-        // Read last, and so after what the system's administrator prefers for the system.
-        let settings = format!(
-            "Dir::Etc::sourcelist \"{place}/sources\";\nDir::Etc::sourceparts \"-\";\nDir::Etc::preferences \"-\";\n\
-             Dir::Etc::preferencesparts \"{place}/lists/partial\";\nDir::State::lists \"{place}/lists\";\nDir::State::status \"{place}/status\";\n\
-             Dir::Cache \"{place}\";\nDir::Cache::archives \"{place}/archives\";\nDir::Cache::pkgcache \"\";\n\
-             Dir::Cache::srcpkgcache \"\";\nAPT::Default-Release \"\";\nAPT::Sandbox::User \"\";\nAcquire::Languages \"none\";\n\
-             #clear APT::Update::Pre-Invoke;\n#clear APT::Update::Post-Invoke;\n#clear APT::Update::Post-Invoke-Success;\n\
-             #clear DPkg::Post-Invoke;\n"
-        );
-        let starter = "#!/bin/sh\n# With the libraries that it was built for.\nhere=$(dirname \"$(readlink -f \"$0\")\")/root/usr\n\
-             exec \"$here\"/lib*/ld-linux-*.so.* --library-path \"$(echo \"$here\"/lib/*-linux-gnu*)\" \"$here/sbin/NAME\" \"$@\"\n";
-        let starter = starter.replace("NAME", self.file);
-        let files =
-            [("fetched/sources", sources), ("fetched/status", String::new()), ("fetched/settings", settings)];
-        for (name, text) in files.into_iter().chain([(self.file, starter)]) {
-            fs::write(parts.join(name), text).map_err(|error| format!("{name}: {error}"))?;
+        for (path, text) in [
+            (fetched.join("settings"), settings),
+            (fetched.join("sources"), sources),
+            (fetched.join("status"), String::new()),
+            (parts.join(self.file), include_str!("apt/start.sh").replace("NAME", self.file)),
+        ] {
+            fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
         }
         let apt_get = |arguments: &[&str]| {
             let mut command = Command::new("apt-get");
-            command.arg("-c").arg(parts.join("fetched/settings")).args(["-q", "--yes"]).args(arguments);
+            command.arg("-c").arg(fetched.join("settings")).args(["-q", "--yes"]).args(arguments);
             command
         };
         let install = ["install", "--no-install-recommends", self.package];
@@ -174,9 +166,8 @@ impl Package {
         }
         process::run(apt_get(&["--download-only"]).args(install), FETCH_LIMIT, |_| {})?;
         let mut unpack = Command::new("sh");
-        let each = "for package in \"$0\"/fetched/archives/*.deb; do dpkg-deb -x \"$package\" \"$0/root\" || exit; done\n\
-             rm -r \"$0/fetched\"; chmod +x \"$0/$1\"";
-        process::run(unpack.args(["-c", each]).arg(parts).arg(self.file), FETCH_LIMIT, |_| {})?;
+        unpack.args(["-c", include_str!("apt/unpack.sh")]).arg(parts).arg(self.file);
+        process::run(&mut unpack, FETCH_LIMIT, |_| {})?;
         Ok(None)
     }
 
