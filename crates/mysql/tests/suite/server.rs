@@ -175,7 +175,7 @@ async fn a_server_that_was_killed_is_used_again_within_seconds_of_its_return() {
 
 #[tokio::test]
 async fn a_refused_login_and_an_unknown_database_are_settings_to_mend() {
-    let server = engines::shared::<crate::Server>();
+    let server = engines::shared::<Server>();
     // The bug: MySQL wants the login of a user that it doesn't know by this method or that, and where the driver doesn't
     // have the method, the server was said to be out of reach. The mend: it is told what to check.
     for n in 0..16 {
